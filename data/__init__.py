@@ -1,0 +1,1 @@
+"""Data sets: files read and checked, images in mini-batches."""

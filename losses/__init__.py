@@ -1,0 +1,1 @@
+"""Loss layers: pure functions (scores, labels) -> (loss, dscores, info), knowing nothing of nets."""

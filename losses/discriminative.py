@@ -1,0 +1,23 @@
+"""The discriminative gradient (DG): softmax over the classes of one image. Eq. 17-18."""
+
+from nn.backend import array_module
+
+
+def discriminative_loss(scores, labels):
+    """-(1/n) sum_i log p(y_i | x_i), a softmax over the rows of scores.
+
+    scores (n, K), labels (n,) int -> loss, dscores (n, K), info {"posterior": p(y|x) (n, K)}.
+    loss = -(1/n) sum_i log softmax(F[i, :])[y_i]  (Eq. 17, log K for equal scores);
+    dscores = -(1/n) (onehot - posterior)          (Eq. 18), whose rows sum to 0.
+    """
+    xp = array_module(scores)
+    n = len(scores)
+    images = xp.arange(n)
+    shifted = scores - scores.max(axis=1, keepdims=True)  # log-sum-exp: nothing overflows
+    posterior = xp.exp(shifted)
+    total = posterior.sum(axis=1, keepdims=True)
+    posterior /= total
+    loss = (xp.log(total[:, 0]) - shifted[images, labels]).mean()
+    dscores = posterior / n
+    dscores[images, labels] -= 1 / n
+    return loss, dscores, {"posterior": posterior}

@@ -1,0 +1,55 @@
+"""NumPy or CuPy: the only file that knows there are two array libraries.
+
+Everything else asks `array_module(x)` for the library that x belongs to and calls it `xp`.
+"""
+
+import numpy as np
+
+try:
+    import cupy
+except ImportError:  # not installed, or CUDA's libraries are missing
+    cupy = None
+
+
+def array_module(x):
+    """The library of x: `cupy` for an array on the GPU, else `numpy`."""
+    return cupy if cupy is not None and isinstance(x, cupy.ndarray) else np
+
+
+def to_host(x):
+    """x as a NumPy array (a copy only if it was on the GPU)."""
+    return x if array_module(x) is np else cupy.asnumpy(x)
+
+
+def to_device(x, xp):
+    """x as an array of the library xp."""
+    return to_host(x) if xp is np else xp.asarray(x)
+
+
+def gpu_problem():
+    """Why no GPU can be used, in a few words; None if one can."""
+    if cupy is None:
+        return "CuPy is not installed (pip install cupy-cuda12x)"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CUDA finds no GPU ({error})"
+    return None if count else "CUDA finds no GPU"
+
+
+def choose_device(name="auto"):
+    """The array library for a device name, and one line that says which and why.
+
+    name: "cpu", "gpu", or "auto" (a GPU if there is one). ValueError if "gpu" cannot be had.
+    """
+    if name not in ("auto", "cpu", "gpu"):
+        raise ValueError(f"unknown device {name!r}: expected auto, cpu or gpu")
+    if name == "cpu":
+        return np, "NumPy on the CPU"
+    problem = gpu_problem()
+    if problem is None:
+        properties = cupy.cuda.runtime.getDeviceProperties(0)
+        return cupy, f"CuPy on {properties['name'].decode()}"
+    if name == "gpu":
+        raise ValueError(f"--device gpu: {problem}; use --device cpu, or auto")
+    return np, f"NumPy on the CPU: {problem}"

@@ -1,0 +1,141 @@
+"""Convolution (Eq. 1-2): windows, one matrix product, bias; backward is two products and a fold."""
+
+import numpy as np
+
+from nn.backend import array_module
+from nn.fillers import constant, xavier
+from nn.layer import Layer
+from nn.windows import (
+    conv_output_size,
+    fold,
+    pad_image,
+    pad_sides,
+    pair,
+    window_matrix,
+    window_view,
+    windows,
+)
+
+
+class Conv(Layer):
+    """y[n, oh, ow, f] = b[f] + sum_{i, j, c} x[n, oh*SH + i - top, ow*SW + j - left, c] w[i, j, c, f]
+
+    x (N, H, W, C), w (KH, KW, C/groups, F), b (F,), y (N, OH, OW, F). With groups, filter f sees
+    only the C/groups channels of its own group. kernel and stride: int or (vertical, horizontal);
+    pad: int, (vertical, horizontal) or ((top, bottom), (left, right)), filled with zeros.
+    """
+
+    def __init__(
+        self, filters, kernel, stride=1, pad=0, groups=1, filler=xavier, bias_filler=constant(0.0)
+    ):
+        super().__init__()
+        if groups < 1 or filters % groups:
+            raise ValueError(f"{filters} filters cannot be split into {groups} groups")
+        self.filters, self.groups = filters, groups
+        self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
+        self.pad = pad_sides(pad)
+        self.filler, self.bias_filler = filler, bias_filler
+
+    def initialize(self, input_shape, rng):
+        C = input_shape[-1]
+        if C % self.groups:
+            raise ValueError(f"{C} channels cannot be split into {self.groups} groups")
+        self.params["w"] = self.filler((*self.kernel, C // self.groups, self.filters), rng)
+        self.params["b"] = self.bias_filler((self.filters,), rng)
+
+    def output_shape(self, input_shape):
+        H, W, _ = input_shape
+        OH = conv_output_size(H, self.kernel[0], self.stride[0], self.pad[0])
+        OW = conv_output_size(W, self.kernel[1], self.stride[1], self.pad[1])
+        return OH, OW, self.filters
+
+    def forward(self, x, train=False):
+        w, b = self.params["w"], self.params["b"]
+        KH, KW, D, F = w.shape
+        N, H, W, C = x.shape
+        if C != D * self.groups:
+            raise ValueError(f"expected images of {D * self.groups} channels, got {C}: {x.shape}")
+        xp = array_module(x)
+        dtype = xp.result_type(x, w)
+        OH, OW, _ = self.output_shape((H, W, C))
+
+        self.input_shape = x.shape
+        self.x = pad_image(x, self.pad, 0, self.buffers, dtype)
+        y = self.buffers.get("y", (N, OH, OW, F), dtype, xp)
+        for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
+            columns = self._columns(images, channels, OH, OW, dtype)  # (n*OH*OW, KH*KW*D)
+            piece = y[images, :, :, filters]
+            product = piece.reshape(len(columns), -1)  # a view of y unless there are groups
+            xp.matmul(columns, w[..., filters].reshape(KH * KW * D, -1), out=product)
+            if self.groups > 1:
+                piece[...] = product.reshape(piece.shape)
+        rows = y.reshape(N * OH, OW * F)  # adding b to long rows is three times as fast
+        rows += xp.broadcast_to(b, (OW, F)).reshape(-1)
+        return y
+
+    def backward(self, dy, param_grads=True, input_grad=True):
+        if param_grads:
+            self._backward_params(dy)
+        return self._backward_input(dy) if input_grad else None
+
+    def _backward_params(self, dy):
+        """dw = columns^T dy, db = sum of dy over images and positions."""
+        w = self.params["w"]
+        KH, KW, D, F = w.shape
+        N, OH, OW, _ = dy.shape
+        xp = array_module(dy)
+        dtype = xp.result_type(dy, w)
+        dw = self.grads["w"] = self.buffers.get("dw", w.shape, dtype, xp)
+        for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
+            columns = self._columns(images, channels, OH, OW, dtype)
+            product = columns.T @ dy[images, :, :, filters].reshape(len(columns), -1)
+            if images.start == 0:
+                dw[..., filters] = product.reshape(KH, KW, D, -1)
+            else:
+                dw[..., filters] += product.reshape(KH, KW, D, -1)
+        # A product with ones is much faster than dy.sum(axis=(0, 1, 2)).
+        self.grads["b"] = xp.ones(N * OH * OW, dtype) @ dy.reshape(-1, F)
+
+    def _backward_input(self, dy):
+        """The deconvolution: dx = fold(dy w^T)."""
+        w = self.params["w"]
+        KH, KW, D, F = w.shape
+        N, OH, OW, _ = dy.shape
+        xp = array_module(dy)
+        dtype = xp.result_type(dy, w)
+        dx = self.buffers.get("dx", self.x.shape, dtype, xp)
+        for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
+            piece = dx[images, :, :, channels]
+            dcolumns = window_matrix(len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp)
+            kernels = w[..., filters].reshape(KH * KW * D, -1)
+            dproduct = dy[images, :, :, filters].reshape(len(dcolumns), -1)
+            xp.matmul(dproduct, kernels.T, out=dcolumns)
+            fold(dcolumns, KH, KW, self.stride, piece, self.buffers)
+        _, H, W, _ = self.input_shape
+        (top, _), (left, _) = self.pad
+        return dx[:, top : top + H, left : left + W]
+
+    def _pieces(self, N, numbers, xp):
+        """(slice of the images, of the channels, of the filters) of each matrix product.
+
+        A product for each group, and on a CPU for as many images at a time as have their windows,
+        `numbers` an image, in 2 MiB: these stay in the cache from the copy to the product, and it
+        is cheaper to copy them again for the backward pass than to keep them.
+        """
+        _, _, D, F = self.params["w"].shape
+        at_once = max(1, 2**19 // numbers) if xp is np else N
+        size = F // self.groups
+        for n in range(0, N, at_once):
+            for g in range(self.groups):
+                channels, filters = slice(g * D, (g + 1) * D), slice(g * size, (g + 1) * size)
+                yield slice(n, min(n + at_once, N)), channels, filters
+
+    def _columns(self, images, channels, OH, OW, dtype):
+        """The windows of some images and channels: (n*OH*OW, KH*KW*D)."""
+        x = self.x[images, :, :, channels]
+        xp = array_module(x)
+        matrix = window_matrix(
+            len(x), OH, OW, *self.kernel, x.shape[-1], dtype, self.buffers, xp
+        )
+        windows(x, *self.kernel, self.stride, matrix)
+        return matrix

@@ -1,0 +1,109 @@
+"""A ConvNet: named layers in order, run bottom-up for scores and top-down for derivatives."""
+
+import numpy as np
+
+from nn.backend import array_module, to_device
+from nn.dropout import Dropout
+
+
+class Network:
+    """layers: pairs (name, layer), the lowest first; input_shape: one image, (H, W, C).
+
+    rng fills the parameters. `shapes` maps each layer's name to the shape of its output.
+    """
+
+    def __init__(self, layers, input_shape, rng):
+        self.layers = dict(layers)
+        if len(self.layers) != len(layers):
+            raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
+        self.input_shape = tuple(input_shape)
+        self.shapes = {}
+        shape = self.input_shape
+        for name, layer in layers:
+            try:
+                layer.initialize(shape, rng)
+                shape = layer.output_shape(shape)
+            except ValueError as error:
+                raise ValueError(f"layer {name} on an input of {shape}: {error}") from None
+            self.shapes[name] = shape
+        self.last = next(reversed(self.layers))
+
+    def bottom_up(self, x, to=None, train=False):
+        """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
+        return self.forward(x, to, train).copy()
+
+    def top_down(self, dy, param_grads=True, input_grad=True):
+        """dy at the layer where the last bottom_up ended -> dx at the images.
+
+        With param_grads, every layer's `grads` below is filled; without input_grad the lowest
+        layer saves itself the work for dx, and None is returned.
+        """
+        dx = self.backward(dy, param_grads, input_grad)
+        return dx.copy() if input_grad else None
+
+    def forward(self, x, to=None, train=False):
+        """bottom_up without the copy: the result is overwritten by the next call."""
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
+        if to is not None and to not in self.layers:
+            raise ValueError(f"no layer {to!r}; this net has {', '.join(self.layers)}")
+        self.path = []
+        for name, layer in self.layers.items():
+            x = layer.forward(x, train)
+            self.path.append(layer)
+            if name == to:
+                break
+        return x
+
+    def backward(self, dy, param_grads=True, input_grad=True):
+        """top_down without the copy: the result is overwritten by the next call."""
+        for layer in reversed(self.path):
+            dy = layer.backward(dy, param_grads, input_grad or layer is not self.path[0])
+        return dy
+
+    def named(self, what="params"):
+        """{"conv1.w": array, ...} of all parameters, or with what="grads" of their gradients."""
+        return {
+            f"{name}.{key}": array
+            for name, layer in self.layers.items()
+            for key, array in getattr(layer, what).items()
+        }
+
+    def set_params(self, arrays):
+        """Take parameters from {"conv1.w": array, ...}, on the device where they now are.
+
+        ValueError lists every name that is missing, unknown or of another shape.
+        """
+        ours = self.named()
+        problems = [f"{name} is missing" for name in ours if name not in arrays]
+        problems += [f"{name} is unknown" for name in arrays if name not in ours]
+        problems += [
+            f"{name} is {arrays[name].shape}, expected {ours[name].shape}"
+            for name in ours
+            if name in arrays and arrays[name].shape != ours[name].shape
+        ]
+        if problems:
+            raise ValueError("these weights do not fit the net: " + "; ".join(problems))
+        for name, array in ours.items():
+            array[...] = to_device(arrays[name], array_module(array))
+
+    def to(self, xp=np, dtype=None):
+        """Move the parameters to the array library xp and, if given, to another dtype."""
+        for layer in self.layers.values():
+            for key, array in layer.params.items():
+                array = to_device(array, xp)
+                layer.params[key] = array if dtype is None else array.astype(dtype)
+        return self
+
+    def seed(self, *numbers):
+        """Renew the generators of the dropout layers from these numbers and the layer's place."""
+        for place, layer in enumerate(self.layers.values()):
+            if isinstance(layer, Dropout):
+                layer.rng = np.random.default_rng((*numbers, place))
+
+    def replica(self):
+        """The same net over the same parameters, with gradients and buffers of its own."""
+        twin = Network.__new__(Network)
+        twin.__dict__.update(self.__dict__)
+        twin.layers = {name: layer.replica() for name, layer in self.layers.items()}
+        return twin

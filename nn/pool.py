@@ -1,0 +1,114 @@
+"""Local max-pooling and its derivative, the arg-max un-pooling (section 4.6 of the paper)."""
+
+from nn.backend import array_module
+from nn.buffers import Buffers
+from nn.layer import Layer
+from nn.windows import every, pad_image, pad_sides, pair, pool_output_size
+
+
+def running_max(values, codes, buffers, name):
+    """The elementwise maximum of several arrays, and the code of the first array that has it.
+
+    values: arrays of one shape; codes: an int or an array (uint8) for each, growing from array to
+    array in every place.
+    """
+    xp = array_module(values[0])
+    shape, dtype = values[0].shape, values[0].dtype
+    best, code = values[0], codes[0]
+    for value, next_code in zip(values[1:], codes[1:], strict=True):
+        greater = buffers.get("greater", shape, bool, xp)
+        xp.greater(value, best, out=greater)  # strictly: the first maximum wins a tie
+        best = xp.maximum(best, value, out=buffers.get(f"{name} best", shape, dtype, xp))
+        later = buffers.get("later", shape, xp.uint8, xp)
+        xp.multiply(greater.view(xp.uint8), next_code, out=later)
+        # Codes grow, so the larger of two is the later: a choice without a branch.
+        code = xp.maximum(code, later, out=buffers.get(f"{name} code", shape, xp.uint8, xp))
+    return best, code
+
+
+def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
+    """Local maxima and where they are: x (N, H, W, C) -> value, argmax, each (N, OH, OW, C).
+
+    argmax is the place in the window, i * KW + j (uint8), of the first maximum in row order.
+    Windows that reach over the border see -inf there. First along the rows of each window, then
+    across them: KH + KW passes instead of KH * KW.
+    """
+    (KH, KW), (SH, SW) = pair(kernel, "kernel"), pair(stride, "stride")
+    if KH * KW > 256:
+        raise ValueError(f"windows of at most 256 pixels, got {KH} x {KW}")
+    buffers = buffers or Buffers()
+    xp = array_module(x)
+    N, H, W, C = x.shape
+    (top, bottom), (left, right) = sides = pad_sides(pad)
+    OH = pool_output_size(H, KH, SH, sides[0], ceil)
+    OW = pool_output_size(W, KW, SW, sides[1], ceil)
+    covered_H, covered_W = (OH - 1) * SH + KH, (OW - 1) * SW + KW  # by windows, padding included
+    bottom, right = max(covered_H - top - H, 0), max(covered_W - left - W, 0)
+    x = pad_image(x, ((top, bottom), (left, right)), -float("inf"), buffers, x.dtype)
+
+    along = [x[:, :covered_H, every(j, OW, SW)] for j in range(KW)]  # each (N, covered_H, OW, C)
+    best, code = running_max(along, list(range(KW)), buffers, "along")
+    across = [best[:, every(i, OH, SH)] for i in range(KH)]  # each (N, OH, OW, C)
+    if KW == 1:
+        codes = list(range(KH))
+    else:
+        codes = [code[:, every(i, OH, SH)] for i in range(KH)]
+        codes[1:] = [code + xp.uint8(i * KW) for i, code in enumerate(codes[1:], 1)]
+    best, argmax = running_max(across, codes, buffers, "across")
+    return best, argmax if KH * KW > 1 else xp.zeros(best.shape, xp.uint8)
+
+
+def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
+    """The transpose of max_pool: dy goes to the pixel that was the maximum, added where windows overlap.
+
+    dy, argmax (N, OH, OW, C) -> dx of input_shape (N, H, W, C).
+    """
+    (KH, KW), (SH, SW) = pair(kernel, "kernel"), pair(stride, "stride")
+    buffers = buffers or Buffers()
+    xp = array_module(dy)
+    N, H, W, C = input_shape
+    _, OH, OW, _ = dy.shape
+    (top, _), (left, _) = pad_sides(pad)
+    padded_H, padded_W = max(top + H, (OH - 1) * SH + KH), max(left + W, (OW - 1) * SW + KW)
+    dx = buffers.get("dx", (N, padded_H, padded_W, C), dy.dtype, xp)
+    tiled = (KH, KW) == (SH, SW) and (OH * SH, OW * SW) == (padded_H, padded_W)
+    if not tiled:
+        dx.fill(0)
+    chosen = buffers.get("chosen", dy.shape, bool, xp)
+    share = buffers.get("share", dy.shape, dy.dtype, xp)
+    for i in range(KH):
+        for j in range(KW):
+            pixels = dx[:, every(i, OH, SH), every(j, OW, SW)]
+            xp.equal(argmax, i * KW + j, out=chosen)
+            if tiled:  # each pixel is in one window: nothing to add to
+                xp.multiply(dy, chosen, out=pixels)
+            else:
+                pixels += xp.multiply(dy, chosen, out=share)
+    return dx[:, top : top + H, left : left + W]
+
+
+class MaxPool(Layer):
+    """The layer of max_pool and argmax_unpool. ceil: Caffe's output sizes (see windows.py)."""
+
+    def __init__(self, kernel, stride=1, pad=0, ceil=True):
+        super().__init__()
+        self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
+        self.pad, self.ceil = pad_sides(pad), ceil
+
+    def output_shape(self, input_shape):
+        H, W, C = input_shape
+        OH = pool_output_size(H, self.kernel[0], self.stride[0], self.pad[0], self.ceil)
+        OW = pool_output_size(W, self.kernel[1], self.stride[1], self.pad[1], self.ceil)
+        return OH, OW, C
+
+    def forward(self, x, train=False):
+        self.input_shape = x.shape
+        y, self.argmax = max_pool(
+            x, self.kernel, self.stride, self.pad, self.ceil, self.buffers
+        )
+        return y
+
+    def backward(self, dy, param_grads=True, input_grad=True):
+        return argmax_unpool(
+            dy, self.argmax, self.input_shape, self.kernel, self.stride, self.pad, self.buffers
+        )

@@ -1,0 +1,46 @@
+"""Stochastic gradient descent in Caffe's form, and its learning-rate policies."""
+
+from nn.backend import array_module
+from nn.buffers import Buffers
+
+POLICIES = {
+    "fixed": lambda lr, it: lr,
+    "inv": lambda lr, it: lr * (1 + 1e-4 * it) ** -0.75,
+    "step": lambda lr, it: lr * 0.1 ** (it // 100_000),
+}
+
+
+class SGD:
+    """V = momentum V + lr lr_mult (g + weight_decay decay_mult w);  w = w - V.
+
+    The learning rate is inside V, so momentum remembers the old rate when it changes. lr_mult and
+    decay_mult come from each layer's `rates`. `it` counts steps and is what a policy sees.
+    """
+
+    def __init__(self, network, lr, momentum=0.9, weight_decay=0.0005, policy="inv"):
+        self.network = network
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.policy = POLICIES[policy]
+        self.it = 0
+        self.buffers = Buffers()
+        self.velocity = {name: 0 * w for name, w in network.named().items()}
+
+    def rate(self):
+        return self.policy(self.lr, self.it)
+
+    def step(self):
+        """Update every parameter from the gradients that the last top_down left."""
+        lr = self.rate()
+        for layer_name, layer in self.network.layers.items():
+            for key, w in layer.params.items():
+                lr_mult, decay_mult = layer.rates[key]
+                g, V = layer.grads[key], self.velocity[f"{layer_name}.{key}"]
+                xp = array_module(w)
+                scratch = self.buffers.get("scratch", w.shape, w.dtype, xp)
+                decay = xp.multiply(w, self.weight_decay * decay_mult, out=scratch)
+                decay += g
+                decay *= lr * lr_mult
+                V *= self.momentum
+                V += decay
+                w -= V
+        self.it += 1

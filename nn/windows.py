@@ -1,0 +1,145 @@
+"""Windows of an image: their number, their copy into a matrix (im2col), and its transpose.
+
+    windows: image (N, H, W, C) -> matrix (N*OH*OW, KH*KW*C), a row for each window
+    fold:    matrix -> image, each element added where it came from
+
+A convolution is then one matrix product, and its backward pass another two and a fold.
+"""
+
+from functools import cache
+
+from nn.backend import array_module
+
+
+def pair(value, what):
+    """An int, or two of them, as (vertical, horizontal)."""
+    first, second = value if isinstance(value, (tuple, list)) else (value, value)
+    if first < 1 or second < 1:
+        raise ValueError(f"{what} must be at least 1, got {value}")
+    return first, second
+
+
+def pad_sides(pad):
+    """p, (vertical, horizontal) or ((top, bottom), (left, right)) as the last of these."""
+    vertical, horizontal = pad if isinstance(pad, (tuple, list)) else (pad, pad)
+    sides = tuple(
+        tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in (vertical, horizontal)
+    )
+    if min(map(min, sides)) < 0:
+        raise ValueError(f"padding must not be negative, got {pad}")
+    return sides
+
+
+def every(start, count, step):
+    """The slice that takes `count` elements from `start`, `step` apart."""
+    return slice(start, start + step * (count - 1) + 1, step)
+
+
+@cache
+def conv_output_size(size, kernel, stride=1, pad=(0, 0)):
+    """floor((size + pads - kernel) / stride) + 1: only windows that lie inside the image."""
+    out = (size + sum(pad) - kernel) // stride + 1
+    if out < 1:
+        raise ValueError(
+            f"no room for a kernel of {kernel} in {size} pixels padded by {pad[0]} and {pad[1]}"
+        )
+    return out
+
+
+@cache
+def pool_output_size(size, kernel, stride=1, pad=(0, 0), ceil=True):
+    """Caffe's rule: ceil((size + pads - kernel) / stride) + 1, windows clipped at the border.
+
+    A last window that would start in the padding behind the image is dropped.
+    ceil=False is the floor rule of most other frameworks.
+    """
+    if max(pad) >= kernel:
+        raise ValueError(f"pool padding {pad} must be smaller than the kernel {kernel}")
+    if not ceil:
+        return conv_output_size(size, kernel, stride, pad)
+    out = -(-max(size + sum(pad) - kernel, 0) // stride) + 1
+    if (out - 1) * stride >= size + pad[0]:
+        out -= 1
+    if out < 1:
+        raise ValueError(f"no room for a window of {kernel} in {size} pixels padded by {pad}")
+    return out
+
+
+def pad_image(x, sides, value, buffers, dtype):
+    """x (N, H, W, C) inside a border of `value`, in a kept buffer; x itself if sides are 0."""
+    (top, bottom), (left, right) = sides
+    if top == bottom == left == right == 0:
+        return x
+    N, H, W, C = x.shape
+    xp = array_module(x)
+    padded = buffers.get("padded", (N, H + top + bottom, W + left + right, C), dtype, xp)
+    padded[:, :top] = value
+    padded[:, top + H :] = value
+    padded[:, top : top + H, :left] = value
+    padded[:, top : top + H, left + W :] = value
+    padded[:, top : top + H, left : left + W] = x
+    return padded
+
+
+def window_matrix(N, OH, OW, KH, KW, C, dtype, buffers, xp):
+    """An uninitialised matrix for windows or fold, in the memory order that suits C.
+
+    A copy runs as fast as its contiguous runs are long. With several channels a run is a row of
+    the window, KW*C numbers, so each window is stored as a row. With one channel it is a row of
+    outputs, OW numbers, so the matrix is stored column by column: (KH, KW, N, OH, OW).
+    """
+    if C == 1:
+        return buffers.get("columns", (KH * KW, N * OH * OW), dtype, xp).T
+    return buffers.get("columns", (N * OH * OW, KH * KW * C), dtype, xp)
+
+
+def window_view(x, KH, KW, stride):
+    """The windows of x (N, H, W, C) without a copy: (N, OH, OW, KH, KW, C), pixels shared."""
+    N, H, W, C = x.shape
+    SH, SW = stride
+    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    n, h, w, c = x.strides
+    return array_module(x).lib.stride_tricks.as_strided(
+        x, (N, OH, OW, KH, KW, C), (n, h * SH, w * SW, h, w, c)
+    )
+
+
+def windows(x, KH, KW, stride, matrix):
+    """Copy the windows of x (N, H, W, C) into matrix (N*OH*OW, KH*KW*C) of window_matrix."""
+    view = window_view(x, KH, KW, stride)
+    if x.shape[-1] == 1:
+        view = view[..., 0].transpose(3, 4, 0, 1, 2)  # (KH, KW, N, OH, OW)
+        matrix = matrix.T
+    array_module(x).copyto(matrix.reshape(view.shape), view)
+
+
+def fold(matrix, KH, KW, stride, out, buffers):
+    """Add each element of matrix (N*OH*OW, KH*KW*C) to the pixel of out (N, H, W, C) it is of.
+
+    The exact transpose of `windows`; out is overwritten. First along the rows of the windows, then
+    across them: KW + KH additions instead of KH * KW.
+    """
+    xp = array_module(out)
+    N, H, W, C = out.shape
+    SH, SW = stride
+    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    rows = buffers.get("fold", (KH, N, OH, W, C), out.dtype, xp)  # kernel row i of all windows
+    rows.fill(0)
+    if C == 1:
+        columns = matrix.T.reshape(KH, KW, N, OH, OW)
+        for j in range(KW):
+            pixels = rows[..., every(j, OW, SW), 0]
+            xp.add(pixels, columns[:, j], out=pixels)
+    else:
+        columns = matrix.reshape(N, OH, OW, KH, KW, C).transpose(3, 0, 1, 2, 4, 5)
+        view = window_view(rows.reshape(KH * N, OH, W, C), 1, KW, (1, SW)).reshape(columns.shape)
+        # Every `apart`-th window does not overlap the one before: whole rows of KW*C numbers can
+        # be added in one go, a longer run than the C numbers of one pixel.
+        apart = -(-KW // SW)
+        for first in range(min(apart, OW)):
+            pixels = view[:, :, :, first::apart]
+            xp.add(pixels, columns[:, :, :, first::apart], out=pixels)
+    out.fill(0)
+    for i in range(KH):
+        pixels = out[:, every(i, OH, SH)]
+        xp.add(pixels, rows[i], out=pixels)

@@ -1,0 +1,95 @@
+"""How the scripts speak: errors as one line, and Ctrl-C as a request rather than a blow."""
+
+import argparse
+import math
+import os
+import signal
+import sys
+from contextlib import contextmanager
+
+
+def one_line(error):
+    """The message of an exception without line breaks, with the file an OSError is about."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}"
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def fail_in_one_line(status, kept=lambda: ""):
+    """End the program with `status` and one line on stderr when a known kind of error comes up.
+
+    kept() says, at that moment, what was kept of the work.
+    """
+    try:
+        yield
+    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
+        if os.environ.get("TRACEBACK"):  # for whoever mends this program
+            raise
+        script = os.path.basename(sys.argv[0])
+        print(f"{script}: error: {one_line(error)}{kept()}", file=sys.stderr)
+        sys.exit(status)
+
+
+@contextmanager
+def stop_signals():
+    """Yield a list that fills with the signals (Ctrl-C, kill) received; the second Ctrl-C kills.
+
+    The work ends at the next point where its state is whole, instead of anywhere.
+    """
+    received = []
+
+    def remember(number, frame):
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse without the usage text in front of each error, and without abbreviated options.
+
+    Options that were not given are absent from the result: the caller knows what was asked for.
+    """
+
+    def __init__(self, **options):
+        super().__init__(
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (--help explains the options)\n")
+
+
+def number(kind, low=None, high=None, above=None, below=None):
+    """An argparse type: a finite int or float with low <= x <= high and above < x < below."""
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        bounds = [
+            (low, lambda bound: value >= bound, "at least"),
+            (high, lambda bound: value <= bound, "at most"),
+            (above, lambda bound: value > bound, "above"),
+            (below, lambda bound: value < bound, "below"),
+        ]
+        broken = [f"{word} {bound}" for bound, test, word in bounds if bound is not None and not test(bound)]
+        if broken or not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(broken) or 'finite'}")
+        return value
+
+    return convert

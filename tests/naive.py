@@ -1,0 +1,107 @@
+"""Every layer and loss once more, as loops over single numbers: the readable specification.
+
+Slow on purpose; nothing here shares code with the product.
+"""
+
+import math
+
+import numpy as np
+
+
+def conv(x, w, b, stride, sides, groups):
+    """x (N, H, W, C), w (KH, KW, C/groups, F), sides ((top, bottom), (left, right))."""
+    x = np.pad(x, ((0, 0), *sides, (0, 0)))
+    N, H, W, C = x.shape
+    KH, KW, D, F = w.shape
+    OH, OW = math.floor((H - KH) / stride[0]) + 1, math.floor((W - KW) / stride[1]) + 1
+    y = np.zeros((N, OH, OW, F))
+    for n, oh, ow, f in np.ndindex(y.shape):
+        group = f // (F // groups)
+        for i, j, d in np.ndindex(KH, KW, D):
+            pixel = x[n, oh * stride[0] + i, ow * stride[1] + j, group * D + d]
+            y[n, oh, ow, f] += pixel * w[i, j, d, f]
+        y[n, oh, ow, f] += b[f]
+    return y
+
+
+def pool_sizes(H, W, kernel, stride, sides, ceil):
+    sizes = []
+    for size, k, s, (before, after) in zip((H, W), kernel, stride, sides, strict=True):
+        rule = math.ceil if ceil else math.floor
+        out = rule((size + before + after - k) / s) + 1
+        if ceil and (out - 1) * s >= size + before:
+            out -= 1
+        sizes.append(out)
+    return sizes
+
+
+def max_pool(x, kernel, stride, sides, ceil):
+    """(value, argmax): windows clipped at the border, the first maximum in row order wins."""
+    N, H, W, C = x.shape
+    OH, OW = pool_sizes(H, W, kernel, stride, sides, ceil)
+    value, argmax = np.full((N, OH, OW, C), -math.inf), np.zeros((N, OH, OW, C), int)
+    for n, oh, ow, c in np.ndindex(value.shape):
+        for i, j in np.ndindex(*kernel):
+            h, w = oh * stride[0] + i - sides[0][0], ow * stride[1] + j - sides[1][0]
+            if 0 <= h < H and 0 <= w < W and x[n, h, w, c] > value[n, oh, ow, c]:
+                value[n, oh, ow, c], argmax[n, oh, ow, c] = x[n, h, w, c], i * kernel[1] + j
+    return value, argmax
+
+
+def argmax_unpool(dy, argmax, input_shape, kernel, stride, sides):
+    dx = np.zeros(input_shape)
+    for n, oh, ow, c in np.ndindex(dy.shape):
+        i, j = divmod(int(argmax[n, oh, ow, c]), kernel[1])
+        h, w = oh * stride[0] + i - sides[0][0], ow * stride[1] + j - sides[1][0]
+        dx[n, h, w, c] += dy[n, oh, ow, c]
+    return dx
+
+
+def relu(x):
+    y = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        y[index] = x[index] if x[index] > 0 else 0.0
+    return y
+
+
+def linear(x, w, b):
+    x = x.reshape(len(x), -1)
+    y = np.zeros((len(x), w.shape[1]))
+    for n, f in np.ndindex(y.shape):
+        y[n, f] = sum(x[n, d] * w[d, f] for d in range(len(w))) + b[f]
+    return y
+
+
+def discriminative_loss(scores, labels):
+    """Eq. 17: -(1/n) sum_i log( exp F[i, y_i] / sum_y exp F[i, y] )."""
+    total = 0.0
+    for row, y in zip(scores, labels, strict=True):
+        total -= math.log(math.exp(row[y]) / sum(math.exp(f) for f in row))
+    return total / len(scores)
+
+
+def generative_loss(scores, labels):
+    """Eq. 15: -(1/n) sum_i log( exp F[i, y_i] / mean_k exp F[k, y_i] )."""
+    n = len(scores)
+    total = 0.0
+    for i, y in enumerate(labels):
+        mean = sum(math.exp(scores[k, y]) for k in range(n)) / n
+        total -= math.log(math.exp(scores[i, y]) / mean)
+    return total / n
+
+
+def generative_gradient(scores, labels):
+    """Eq. 14 to the letter, case by case, summed over i; d loss = -1/n of it."""
+    n, K = scores.shape
+    d = np.zeros((n, K))
+    for i, y_i in enumerate(labels):
+        total = sum(math.exp(scores[k, y_i]) for k in range(n))
+        for j, y in np.ndindex(n, K):
+            weight = math.exp(scores[j, y_i]) / total
+            if y != y_i:
+                d[j, y] += 0
+            elif j == i:
+                d[j, y] += 1 - weight
+            else:
+                d[j, y] += -weight
+    return -d / n
