@@ -1,6 +1,6 @@
 """Train a ConvNet by the generative gradient, the discriminative one, or one after the other.
 
-    python train.py --net lenet --mode ggdg
+python train.py --net lenet --mode ggdg
 """
 
 import math
@@ -27,7 +27,9 @@ from nn.weights import save_npz
 from report.console import fail_in_one_line, stop_signals
 from report.train_options import settings_and_folder
 
-CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
+CHECKPOINT_SECONDS = (
+    60  # a killed run loses at most this much work, or an epoch if that is less
+)
 QUICK_INTERCEPTS = 2048  # training images for the intercepts of one epoch's report
 
 
@@ -53,11 +55,17 @@ class Training:
     def start_stage(self, stage, lr):
         s = self.settings
         self.stage = stage
-        self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"])
+        self.sgd = SGD(
+            self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"]
+        )
 
     def start_epoch(self):
         self.batch = 0  # the next one
-        self.loss_sum, self.ess_sum, self.seconds = 0.0, np.zeros(self.train.classes), 0.0
+        self.loss_sum, self.ess_sum, self.seconds = (
+            0.0,
+            np.zeros(self.train.classes),
+            0.0,
+        )
 
     # The two lines of the paper: the same bottom-up and top-down pass under another loss.
     LOSSES = {"GG": generative_loss, "DG": discriminative_loss}
@@ -76,7 +84,11 @@ class Training:
             )
         self.workers.top_down(dscores, input_grad=False)
         self.sgd.step()
-        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
+        ess = (
+            info["ess"]
+            if "ess" in info
+            else effective_sample_size(importance_weights(scores))
+        )
         self.loss_sum += float(loss)
         self.ess_sum += to_host(ess) / len(labels)
         self.batch += 1
@@ -102,7 +114,9 @@ class Training:
 
     def intercepts(self, count):
         """alpha_y of Eq. 6 from `count` training images, evenly spaced."""
-        index = np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int)
+        index = np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(
+            int
+        )
         subset = mnist.Images(self.train.images[index], self.train.labels[index], 0)
         return intercepts(self.scores(subset), self.priors)
 
@@ -112,19 +126,33 @@ class Training:
         s, ess = self.settings, self.ess_sum / self.batch
         lr = self.sgd.rate()
         last = self.epoch == s["epochs"]
-        switch = self.stage == "GG" and not last and (
-            self.epoch >= (s["switch_epoch"] or s["epochs"])
-            or (s["switch_ess"] is not None and ess.mean() < s["switch_ess"])
+        switch = (
+            self.stage == "GG"
+            and not last
+            and (
+                self.epoch >= (s["switch_epoch"] or s["epochs"])
+                or (s["switch_ess"] is not None and ess.mean() < s["switch_ess"])
+            )
         )
-        scores = self.scores(self.test)
-        alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
+        scores, labels = self.scores(self.test), self.test.labels
+        alpha = np.zeros(
+            self.train.classes
+        )  # in DG the bias is trained: it is the intercept
         if self.stage == "GG":
-            alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
+            alpha = self.intercepts(
+                len(self.train) if switch or last else QUICK_INTERCEPTS
+            )
         error, error_eq6 = (
-            100 * float(np.mean((scores + shift).argmax(axis=1) != self.test.labels))
+            100
+            * np.count_nonzero((scores + shift).argmax(axis=1) != labels)
+            / len(labels)
             for shift in (0, alpha)
         )
-        row = {"epoch": self.epoch, "stage": self.stage, "loss": self.loss_sum / self.batch}
+        row = {
+            "epoch": self.epoch,
+            "stage": self.stage,
+            "loss": self.loss_sum / self.batch,
+        }
         row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
         if self.stage == "GG" and (switch or last):
@@ -133,7 +161,9 @@ class Training:
         if switch:
             self.start_stage("DG", s["finetune_lr"])
         row["seconds"] = self.seconds + time.perf_counter() - began
-        self.rows.append({k: v if isinstance(v, str | int) else float(v) for k, v in row.items()})
+        self.rows.append(
+            {k: v if isinstance(v, str | int) else float(v) for k, v in row.items()}
+        )
         self.epoch += 1
         self.start_epoch()
 
@@ -141,14 +171,22 @@ class Training:
         """(arrays, the rest) of a checkpoint."""
         arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
         arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "rows")}
-        rest |= {"loss_sum": self.loss_sum, "ess_sum": list(self.ess_sum), "it": self.sgd.it}
+        rest = {
+            name: getattr(self, name) for name in ("epoch", "stage", "batch", "rows")
+        }
+        rest |= {
+            "loss_sum": self.loss_sum,
+            "ess_sum": list(self.ess_sum),
+            "it": self.sgd.it,
+        }
         return arrays, rest | {"seconds": self.seconds, "lr": self.sgd.lr}
 
     def restore(self, arrays, state):
         """Go back to what `state` returned."""
         self.start_stage(state["stage"], state["lr"])
-        self.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
+        self.network.set_params(
+            {k[2:]: v for k, v in arrays.items() if k.startswith("w/")}
+        )
         for name, V in self.sgd.velocity.items():
             V[...] = to_device(arrays[f"V/{name}"], self.xp)
         self.sgd.it = state["it"]
@@ -165,7 +203,11 @@ class Training:
         title = f"epoch {self.epoch}/{self.settings['epochs']} {self.stage}"
         saved = time.perf_counter()
         with tqdm(
-            total=batches, initial=self.batch, desc=title, unit="batch", mininterval=interval
+            total=batches,
+            initial=self.batch,
+            desc=title,
+            unit="batch",
+            mininterval=interval,
         ) as bar:
             while self.batch < batches:
                 began = time.perf_counter()
@@ -205,12 +247,16 @@ def main(argv=None):
             print(f"{run.path} is finished: the weights are in {run.model_file}")
             return
         xp, device = choose_device(settings["device"])
-        train, test = mnist.load(settings["data"], settings["classes"], settings["limit"])
+        train, test = mnist.load(
+            settings["data"], settings["classes"], settings["limit"]
+        )
         training = Training(settings, train, test, xp)
         checkpoint = run.load_checkpoint() if resumed else None
         if checkpoint:
             training.restore(*checkpoint)
-    print(f"{settings['net']}, {settings['mode']}, {len(train)} images, {device}; in {run.path}")
+    print(
+        f"{settings['net']}, {settings['mode']}, {len(train)} images, {device}; in {run.path}"
+    )
 
     def kept():
         done = f"epoch {training.epoch}, batch {training.batch}"
@@ -225,12 +271,17 @@ def main(argv=None):
             if training.rows:
                 run.write_metrics(training.rows)
             if stopped or not whole:
-                print(f"stopped; go on with: python train.py --resume {run.path}", file=sys.stderr)
+                print(
+                    f"stopped; go on with: python train.py --resume {run.path}",
+                    file=sys.stderr,
+                )
                 sys.exit(128 + stopped[0])
         from report.curves import training_curves  # matplotlib takes a while to load
 
         rows = training.rows
-        title = f"{settings['net']}, {settings['mode'].upper()}, seed {settings['seed']}"
+        title = (
+            f"{settings['net']}, {settings['mode'].upper()}, seed {settings['seed']}"
+        )
         training_curves(rows, title, run.curves_file)
         weights = {name: to_host(w) for name, w in training.network.named().items()}
         save_npz(run.model_file, weights)

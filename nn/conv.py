@@ -26,7 +26,14 @@ class Conv(Layer):
     """
 
     def __init__(
-        self, filters, kernel, stride=1, pad=0, groups=1, filler=xavier, bias_filler=constant(0.0)
+        self,
+        filters,
+        kernel,
+        stride=1,
+        pad=0,
+        groups=1,
+        filler=xavier,
+        bias_filler=constant(0.0),
     ):
         super().__init__()
         if groups < 1 or filters % groups:
@@ -40,7 +47,9 @@ class Conv(Layer):
         C = input_shape[-1]
         if C % self.groups:
             raise ValueError(f"{C} channels cannot be split into {self.groups} groups")
-        self.params["w"] = self.filler((*self.kernel, C // self.groups, self.filters), rng)
+        self.params["w"] = self.filler(
+            (*self.kernel, C // self.groups, self.filters), rng
+        )
         self.params["b"] = self.bias_filler((self.filters,), rng)
 
     def output_shape(self, input_shape):
@@ -54,7 +63,9 @@ class Conv(Layer):
         KH, KW, D, F = w.shape
         N, H, W, C = x.shape
         if C != D * self.groups:
-            raise ValueError(f"expected images of {D * self.groups} channels, got {C}: {x.shape}")
+            raise ValueError(
+                f"expected images of {D * self.groups} channels, got {C}: {x.shape}"
+            )
         xp = array_module(x)
         dtype = xp.result_type(x, w)
         OH, OW, _ = self.output_shape((H, W, C))
@@ -63,9 +74,13 @@ class Conv(Layer):
         self.x = pad_image(x, self.pad, 0, self.buffers, dtype)
         y = self.buffers.get("y", (N, OH, OW, F), dtype, xp)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
-            columns = self._columns(images, channels, OH, OW, dtype)  # (n*OH*OW, KH*KW*D)
+            columns = self._columns(
+                images, channels, OH, OW, dtype
+            )  # (n*OH*OW, KH*KW*D)
             piece = y[images, :, :, filters]
-            product = piece.reshape(len(columns), -1)  # a view of y unless there are groups
+            product = piece.reshape(
+                len(columns), -1
+            )  # a view of y unless there are groups
             xp.matmul(columns, w[..., filters].reshape(KH * KW * D, -1), out=product)
             if self.groups > 1:
                 piece[...] = product.reshape(piece.shape)
@@ -106,7 +121,9 @@ class Conv(Layer):
         dx = self.buffers.get("dx", self.x.shape, dtype, xp)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
             piece = dx[images, :, :, channels]
-            dcolumns = window_matrix(len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp)
+            dcolumns = window_matrix(
+                len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp
+            )
             kernels = w[..., filters].reshape(KH * KW * D, -1)
             dproduct = dy[images, :, :, filters].reshape(len(dcolumns), -1)
             xp.matmul(dproduct, kernels.T, out=dcolumns)
@@ -127,7 +144,10 @@ class Conv(Layer):
         size = F // self.groups
         for n in range(0, N, at_once):
             for g in range(self.groups):
-                channels, filters = slice(g * D, (g + 1) * D), slice(g * size, (g + 1) * size)
+                channels, filters = (
+                    slice(g * D, (g + 1) * D),
+                    slice(g * size, (g + 1) * size),
+                )
                 yield slice(n, min(n + at_once, N)), channels, filters
 
     def _columns(self, images, channels, OH, OW, dtype):

@@ -31,7 +31,9 @@ class Linear(Layer):
         self.input_shape = x.shape
         self.x = x.reshape(len(x), -1)
         if self.x.shape[1] != len(w):
-            raise ValueError(f"expected {len(w)} inputs, got {self.x.shape[1]}: {x.shape[1:]}")
+            raise ValueError(
+                f"expected {len(w)} inputs, got {self.x.shape[1]}: {x.shape[1:]}"
+            )
         y = self.buffers.get("y", (len(x), w.shape[1]), xp.result_type(x, w), xp)
         xp.matmul(self.x, w, out=y)
         y += b

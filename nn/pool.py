@@ -18,11 +18,15 @@ def running_max(values, codes, buffers, name):
     for value, next_code in zip(values[1:], codes[1:], strict=True):
         greater = buffers.get("greater", shape, bool, xp)
         xp.greater(value, best, out=greater)  # strictly: the first maximum wins a tie
-        best = xp.maximum(best, value, out=buffers.get(f"{name} best", shape, dtype, xp))
+        best = xp.maximum(
+            best, value, out=buffers.get(f"{name} best", shape, dtype, xp)
+        )
         later = buffers.get("later", shape, xp.uint8, xp)
         xp.multiply(greater.view(xp.uint8), next_code, out=later)
         # Codes grow, so the larger of two is the later: a choice without a branch.
-        code = xp.maximum(code, later, out=buffers.get(f"{name} code", shape, xp.uint8, xp))
+        code = xp.maximum(
+            code, later, out=buffers.get(f"{name} code", shape, xp.uint8, xp)
+        )
     return best, code
 
 
@@ -42,11 +46,16 @@ def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
     (top, bottom), (left, right) = sides = pad_sides(pad)
     OH = pool_output_size(H, KH, SH, sides[0], ceil)
     OW = pool_output_size(W, KW, SW, sides[1], ceil)
-    covered_H, covered_W = (OH - 1) * SH + KH, (OW - 1) * SW + KW  # by windows, padding included
+    covered_H, covered_W = (
+        (OH - 1) * SH + KH,
+        (OW - 1) * SW + KW,
+    )  # by windows, padding included
     bottom, right = max(covered_H - top - H, 0), max(covered_W - left - W, 0)
     x = pad_image(x, ((top, bottom), (left, right)), -float("inf"), buffers, x.dtype)
 
-    along = [x[:, :covered_H, every(j, OW, SW)] for j in range(KW)]  # each (N, covered_H, OW, C)
+    along = [
+        x[:, :covered_H, every(j, OW, SW)] for j in range(KW)
+    ]  # each (N, covered_H, OW, C)
     best, code = running_max(along, list(range(KW)), buffers, "along")
     across = [best[:, every(i, OH, SH)] for i in range(KH)]  # each (N, OH, OW, C)
     if KW == 1:
@@ -69,7 +78,10 @@ def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
     N, H, W, C = input_shape
     _, OH, OW, _ = dy.shape
     (top, _), (left, _) = pad_sides(pad)
-    padded_H, padded_W = max(top + H, (OH - 1) * SH + KH), max(left + W, (OW - 1) * SW + KW)
+    padded_H, padded_W = (
+        max(top + H, (OH - 1) * SH + KH),
+        max(left + W, (OW - 1) * SW + KW),
+    )
     dx = buffers.get("dx", (N, padded_H, padded_W, C), dy.dtype, xp)
     tiled = (KH, KW) == (SH, SW) and (OH * SH, OW * SW) == (padded_H, padded_W)
     if not tiled:
@@ -110,5 +122,11 @@ class MaxPool(Layer):
 
     def backward(self, dy, param_grads=True, input_grad=True):
         return argmax_unpool(
-            dy, self.argmax, self.input_shape, self.kernel, self.stride, self.pad, self.buffers
+            dy,
+            self.argmax,
+            self.input_shape,
+            self.kernel,
+            self.stride,
+            self.pad,
+            self.buffers,
         )

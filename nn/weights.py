@@ -13,7 +13,9 @@ def write_whole(path, write):
     Whoever opens path finds the old contents or the new, also after a crash or on a full disk.
     """
     path = os.fspath(path)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".writing-")
+    handle, temporary = tempfile.mkstemp(
+        dir=os.path.dirname(path) or ".", prefix=".writing-"
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -36,5 +38,11 @@ def load_npz(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, KeyError) as error:
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        ValueError,
+        AttributeError,
+        KeyError,
+    ) as error:
         raise ValueError(f"{path} is not a sound .npz file: {error}") from None

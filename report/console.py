@@ -47,7 +47,10 @@ def stop_signals():
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, remember)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield received
     finally:
@@ -87,9 +90,15 @@ def number(kind, low=None, high=None, above=None, below=None):
             (above, lambda bound: value > bound, "above"),
             (below, lambda bound: value < bound, "below"),
         ]
-        broken = [f"{word} {bound}" for bound, test, word in bounds if bound is not None and not test(bound)]
+        broken = [
+            f"{word} {bound}"
+            for bound, test, word in bounds
+            if bound is not None and not test(bound)
+        ]
         if broken or not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(broken) or 'finite'}")
+            raise argparse.ArgumentTypeError(
+                f"{text} must be {' and '.join(broken) or 'finite'}"
+            )
         return value
 
     return convert

@@ -34,13 +34,23 @@ def training_curves(rows, title, path):
         axes[0].plot(x, [row["loss"] for row in own], **style)
         axes[2].plot(x, [100 * row["ess"] for row in own], **style)
     axes[1].plot(
-        epochs, [r["test_error"] for r in rows], color="0.6", marker=".", label="argmax of f"
+        epochs,
+        [r["test_error"] for r in rows],
+        color="0.6",
+        marker=".",
+        label="argmax of f",
     )
     axes[1].plot(
-        epochs, [r["test_error_eq6"] for r in rows], color="k", marker=".", label="with intercepts"
+        epochs,
+        [r["test_error_eq6"] for r in rows],
+        color="k",
+        marker=".",
+        label="with intercepts",
     )
     for axis, name in zip(
-        axes, ["training loss", "test error (%)", "effective sample size (% of batch)"], strict=True
+        axes,
+        ["training loss", "test error (%)", "effective sample size (% of batch)"],
+        strict=True,
     ):
         axis.set(xlabel="epoch", title=name)
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -1,9 +1,9 @@
 """The folder of one training run: settings, metrics, a checkpoint to go on from, the final net.
 
-    settings.json    what was asked for
-    metrics.csv      a row for each epoch
-    checkpoint.npz   everything needed to go on exactly where the run was
-    model.npz        the final weights;  curves.png  the metrics as a picture
+settings.json    what was asked for
+metrics.csv      a row for each epoch
+checkpoint.npz   everything needed to go on exactly where the run was
+model.npz        the final weights;  curves.png  the metrics as a picture
 """
 
 import csv
@@ -40,7 +40,9 @@ class RunFolder:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         if any(not file.name.startswith(".writing-") for file in self.path.iterdir()):
-            raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
+            raise ValueError(
+                f"{self.path} is not empty and holds no run: choose another --out"
+            )
         text = json.dumps(settings, indent=2) + "\n"
         write_whole(self.settings_file, lambda file: file.write(text.encode()))
 
@@ -48,7 +50,9 @@ class RunFolder:
         try:
             return json.loads(self.settings_file.read_text())
         except ValueError as error:
-            raise ValueError(f"{self.settings_file} is not sound JSON: {error}") from None
+            raise ValueError(
+                f"{self.settings_file} is not sound JSON: {error}"
+            ) from None
 
     def save_checkpoint(self, arrays, state):
         """arrays: {name: array}; state: what else there is to know, as JSON allows."""
@@ -60,7 +64,9 @@ class RunFolder:
             return None
         arrays = load_npz(self.checkpoint_file)
         if "state" not in arrays:
-            raise ValueError(f"{self.checkpoint_file} is not a checkpoint: it has no `state`")
+            raise ValueError(
+                f"{self.checkpoint_file} is not a checkpoint: it has no `state`"
+            )
         return arrays, json.loads(str(arrays.pop("state")))
 
     def write_metrics(self, rows):
@@ -69,7 +75,9 @@ class RunFolder:
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self.metrics_file, lambda file: file.write(text.getvalue().encode()))
+        write_whole(
+            self.metrics_file, lambda file: file.write(text.getvalue().encode())
+        )
 
 
 def free_folder(parent, name):

@@ -57,7 +57,12 @@ def parser():
     option("--net", "which network", choices=NETS)
     option("--mode", "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg",
            choices=["dg", "gg", "ggdg"])  # fmt: skip
-    option("--epochs", "passes over the training images", type=number(int, low=1), metavar="N")
+    option(
+        "--epochs",
+        "passes over the training images",
+        type=number(int, low=1),
+        metavar="N",
+    )
     option("--switch-epoch", "ggdg: epochs of gg before dg (default 16 of 25, or as many in "
            "proportion)", type=number(int, low=1), metavar="N")  # fmt: skip
     option("--switch-ess", "ggdg: go to dg earlier, once the importance weights' effective sample "
@@ -80,9 +85,23 @@ def parser():
            metavar="N")  # fmt: skip
     option("--data", "folder with four IDX files, gzipped or not (default: MNIST, included)",
            metavar="FOLDER")  # fmt: skip
-    option("--classes", "number of classes in the data", type=number(int, low=2), metavar="N")
-    option("--limit", "use only the first N training images", type=number(int, low=2), metavar="N")
-    option("--out", "where the run is kept (default: a new folder under runs/)", metavar="FOLDER")
+    option(
+        "--classes",
+        "number of classes in the data",
+        type=number(int, low=2),
+        metavar="N",
+    )
+    option(
+        "--limit",
+        "use only the first N training images",
+        type=number(int, low=2),
+        metavar="N",
+    )
+    option(
+        "--out",
+        "where the run is kept (default: a new folder under runs/)",
+        metavar="FOLDER",
+    )
     option("--resume", "go on with the run in FOLDER (or in --out) from its last checkpoint",
            nargs="?", metavar="FOLDER")  # fmt: skip
     return p
@@ -107,7 +126,9 @@ def settings_and_folder(argv):
     if not run.holds_a_run():
         if out is None:
             raise ValueError(f"nothing to resume: {run.path} holds no run")
-        settings = complete(given)  # killed before it began, or the first of several tries
+        settings = complete(
+            given
+        )  # killed before it began, or the first of several tries
         run.create(settings)
         return settings, run, False
     settings = run.settings()
@@ -125,7 +146,9 @@ def latest_run():
     runs = [RunFolder(path.parent) for path in Path("runs").glob("*/settings.json")]
     unfinished = [run for run in runs if not run.finished()]
     if not unfinished:
-        raise ValueError("nothing to resume under runs/: name the folder, --resume FOLDER")
+        raise ValueError(
+            "nothing to resume under runs/: name the folder, --resume FOLDER"
+        )
     return max(unfinished, key=lambda run: run.path.stat().st_mtime).path
 
 
@@ -138,7 +161,9 @@ def complete(given):
     if settings["mode"] != "ggdg":
         for name in ("switch_epoch", "switch_ess", "finetune_lr"):
             if name in given:
-                raise ValueError(f"--{name.replace('_', '-')} goes with --mode ggdg only")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} goes with --mode ggdg only"
+                )
         return settings
     if settings["switch_epoch"] is None:
         settings["switch_epoch"] = max(1, round(epochs * 16 / 25))

@@ -44,7 +44,10 @@ def max_pool(x, kernel, stride, sides, ceil):
         for i, j in np.ndindex(*kernel):
             h, w = oh * stride[0] + i - sides[0][0], ow * stride[1] + j - sides[1][0]
             if 0 <= h < H and 0 <= w < W and x[n, h, w, c] > value[n, oh, ow, c]:
-                value[n, oh, ow, c], argmax[n, oh, ow, c] = x[n, h, w, c], i * kernel[1] + j
+                value[n, oh, ow, c], argmax[n, oh, ow, c] = (
+                    x[n, h, w, c],
+                    i * kernel[1] + j,
+                )
     return value, argmax
 
 

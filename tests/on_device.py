@@ -1,0 +1,25 @@
+"""A layer on NumPy or CuPy that takes and returns host arrays, so that one test serves both."""
+
+from nn.backend import to_host
+
+
+class OnDevice:
+    def __init__(self, layer, xp, input_shape=None, rng=None):
+        self.layer, self.xp = layer, xp
+        if input_shape is not None:
+            layer.initialize(input_shape, rng)
+        self.params = dict(layer.params)  # on the host
+
+    def forward(self, x, train=False):
+        self.layer.params = {
+            name: self.xp.asarray(w) for name, w in self.params.items()
+        }
+        return to_host(self.layer.forward(self.xp.asarray(x), train))
+
+    def backward(self, dy, param_grads=True, input_grad=True):
+        dx = self.layer.backward(self.xp.asarray(dy), param_grads, input_grad)
+        return None if dx is None else to_host(dx)
+
+    @property
+    def grads(self):
+        return {name: to_host(grad) for name, grad in self.layer.grads.items()}

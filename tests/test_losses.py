@@ -1,0 +1,119 @@
+"""Both losses: against loops, finite differences, and what theory says of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from losses.discriminative import discriminative_loss
+from losses.generative import (
+    effective_sample_size,
+    generative_loss,
+    importance_weights,
+    intercepts,
+)
+from nn.backend import to_host
+from tests import naive
+from tests.gradcheck import SMOOTH, numerical_gradient, relative_error
+
+LOSSES = {"DG": discriminative_loss, "GG": generative_loss}
+TOLERANCE = 1e-7
+
+
+@st.composite
+def scores_and_labels(draw):
+    n, K = draw(st.integers(1, 7)), draw(st.integers(2, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return rng.standard_normal((n, K)) * draw(
+        st.sampled_from([0.1, 1, 5])
+    ), rng.integers(0, K, n)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@given(case=scores_and_labels())
+def test_loss_equals_loops_and_gradient_equals_differences(xp, name, case):
+    scores, labels = case
+    loss, dscores, _ = LOSSES[name](xp.asarray(scores), xp.asarray(labels))
+    expected = getattr(
+        naive, {"DG": "discriminative_loss", "GG": "generative_loss"}[name]
+    )
+    assert float(loss) == pytest.approx(expected(scores, labels), rel=1e-12, abs=1e-12)
+    numeric = numerical_gradient(
+        lambda: float(LOSSES[name](xp.asarray(scores), xp.asarray(labels))[0]),
+        scores,
+        SMOOTH,
+    )
+    if (
+        np.abs(numeric).max() > 1e-3
+    ):  # below, rounding of the loss shows: 1e-16 / eps = 1e-11
+        assert relative_error(to_host(dscores), numeric) < TOLERANCE
+    else:
+        np.testing.assert_allclose(to_host(dscores), numeric, atol=1e-10)
+
+
+@given(case=scores_and_labels())
+def test_generative_gradient_is_eq_14_summed_over_the_batch(xp, case):
+    scores, labels = case
+    _, dscores, info = generative_loss(xp.asarray(scores), xp.asarray(labels))
+    expected = naive.generative_gradient(scores, labels)
+    np.testing.assert_allclose(to_host(dscores), expected, atol=1e-14)
+    np.testing.assert_allclose(to_host(dscores).sum(axis=0), 0, atol=1e-14)
+    weights = to_host(info["weights"])
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+    np.testing.assert_allclose(weights, to_host(importance_weights(xp.asarray(scores))))
+    np.testing.assert_allclose(to_host(info["ess"]), 1 / (weights**2).sum(axis=0))
+
+
+@given(case=scores_and_labels(), shift=st.floats(-50, 50))
+def test_what_each_loss_does_not_see(case, shift):
+    """GG does not see a constant added to a column, DG one added to a row."""
+    scores, labels = case
+    column, row = scores.copy(), scores.copy()
+    column[:, 0] += shift
+    row[0] += shift
+    for loss, moved in ((generative_loss, column), (discriminative_loss, row)):
+        a, b = loss(scores, labels), loss(moved, labels)
+        assert a[0] == pytest.approx(b[0], abs=1e-10)
+        np.testing.assert_allclose(a[1], b[1], atol=1e-12)
+    dscores = discriminative_loss(scores, labels)[1]
+    np.testing.assert_allclose(dscores.sum(axis=1), 0, atol=1e-14)
+
+
+def test_equal_scores(xp):
+    """GG starts at 0 with all weights 1/n and ESS n, DG at log K."""
+    scores, labels = xp.full((8, 5), 3.0), xp.arange(8) % 5
+    loss, _, info = generative_loss(scores, labels)
+    assert float(loss) == pytest.approx(0, abs=1e-15)
+    np.testing.assert_allclose(to_host(info["ess"]), 8)
+    assert float(discriminative_loss(scores, labels)[0]) == pytest.approx(np.log(5))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_huge_scores_stay_finite(xp, name):
+    rng = np.random.default_rng(0)
+    scores = xp.asarray(rng.choice([-1e4, 1e4], (16, 10)).astype(np.float32))
+    loss, dscores, _ = LOSSES[name](scores, xp.asarray(rng.integers(0, 10, 16)))
+    assert np.isfinite(float(loss))
+    assert np.isfinite(to_host(dscores)).all()
+    assert dscores.dtype == np.float32
+
+
+def test_effective_sample_size_by_hand():
+    weights = np.array([[0.25, 1.0, 0.5], [0.25, 0, 0.5], [0.25, 0, 0], [0.25, 0, 0]])
+    np.testing.assert_allclose(effective_sample_size(weights), [4, 1, 2])
+
+
+def test_intercepts_make_bayes_classifier():
+    """With f_y = log p_y / q up to a constant, f + alpha is the log posterior up to a constant."""
+    rng = np.random.default_rng(0)
+    priors = np.array([0.7, 0.2, 0.1])
+    p = rng.random((400, 3)) + 0.05
+    p /= p.sum(axis=0)  # p_y over 400 images
+    q = p @ priors
+    images = rng.choice(400, 200_000, p=q)  # a sample from q
+    f = np.log(p / q[:, None]) + np.array([3.0, -5, 40])  # any constant in each column
+    alpha = intercepts(f[images], priors)
+    posterior = p * priors / q[:, None]
+    np.testing.assert_allclose(np.exp(f + alpha), posterior, rtol=0.02, atol=0.002)
+    far = intercepts(np.array([[1e4, -1e4], [1e4, -1e4]], np.float32), [0.5, 0.5])
+    np.testing.assert_allclose(far, np.log(0.5) - np.array([1e4, -1e4]))

@@ -1,0 +1,267 @@
+"""Whole nets: gradients, doors, replicas and threads; fillers, SGD, weights."""
+
+import math
+
+import numpy as np
+import pytest
+
+from losses.discriminative import discriminative_loss
+from losses.generative import generative_loss
+from nn.backend import to_host
+from nn.conv import Conv
+from nn.dropout import Dropout
+from nn.fillers import constant, xavier, xavier_caffe2014
+from nn.linear import Linear
+from nn.nets import build
+from nn.network import Network
+from nn.parallel import ParallelNetwork, parallel
+from nn.pool import MaxPool
+from nn.relu import ReLU
+from nn.sgd import POLICIES, SGD
+from nn.weights import load_npz, save_npz, write_whole
+from tests.gradcheck import relative_error
+
+
+def small_net(seed=0, dropout=None):
+    layers = [
+        ("conv1", Conv(4, 3, pad=1)),
+        ("relu1", ReLU()),
+        ("pool1", MaxPool(2, 2)),
+        ("conv2", Conv(6, 3, groups=2)),
+        ("pool2", MaxPool(3, 2)),
+        ("fc1", Linear(12)),
+        ("relu2", ReLU()),
+        ("fc2", Linear(5)),
+    ]
+    if dropout:
+        layers.insert(7, ("drop", Dropout(dropout)))
+    return Network(layers, (12, 14, 2), np.random.default_rng(seed))
+
+
+def test_lenet_is_caffes():
+    net = build("lenet")
+    assert sum(w.size for w in net.named().values()) == 431_080
+    assert net.shapes == {
+        "conv1": (24, 24, 20),
+        "pool1": (12, 12, 20),
+        "conv2": (8, 8, 50),
+        "pool2": (4, 4, 50),
+        "fc1": (500,),
+        "relu1": (500,),
+        "fc2": (10,),
+    }
+
+
+@pytest.mark.parametrize("loss", [discriminative_loss, generative_loss])
+def test_gradient_of_the_whole_net(xp, loss):
+    """Directional derivatives, in float64, of the loss by all parameters and by the images."""
+    rng = np.random.default_rng(1)
+    net = small_net().to(xp, np.float64)
+    x, labels = rng.standard_normal((6, 12, 14, 2)), xp.asarray([0, 1, 2, 3, 4, 0])
+
+    def value():
+        return float(loss(net.bottom_up(xp.asarray(x)), labels)[0])
+
+    dx = to_host(net.top_down(loss(net.bottom_up(xp.asarray(x)), labels)[1]))
+    grads = {name: to_host(g).copy() for name, g in net.named("grads").items()}
+    places = {"x": (x, dx)} | {
+        name: (w, grads[name]) for name, w in net.named().items()
+    }
+    for name, (array, gradient) in places.items():
+        for _ in range(5):
+            direction = rng.standard_normal(array.shape)
+            step = direction if name == "x" else xp.asarray(direction)
+            eps = 1e-6
+            array += eps * step
+            above = value()
+            array -= 2 * eps * step
+            below = value()
+            array += eps * step
+            numeric, analytic = (
+                (above - below) / (2 * eps),
+                float((gradient * direction).sum()),
+            )
+            scale = max(abs(numeric), abs(analytic), 1e-3)
+            assert abs(numeric - analytic) / scale < 1e-6, name
+
+
+def test_starting_at_any_layer(xp):
+    """bottom_up to a layer and top_down from it is the derivative of that layer's node."""
+    rng = np.random.default_rng(2)
+    net = small_net().to(xp, np.float64)
+    x = rng.standard_normal((2, 12, 14, 2))
+    for name, shape in net.shapes.items():
+        y = net.bottom_up(xp.asarray(x), to=name)
+        assert y.shape == (2, *shape)
+        dy = rng.standard_normal(y.shape)
+        dx = to_host(net.top_down(xp.asarray(dy), param_grads=False))
+        direction = rng.standard_normal(x.shape)
+        eps = 1e-6
+        above, below = (
+            float(
+                (
+                    to_host(net.bottom_up(xp.asarray(x + e * direction), to=name)) * dy
+                ).sum()
+            )
+            for e in (eps, -eps)
+        )
+        numeric, analytic = (above - below) / (2 * eps), (dx * direction).sum()
+        assert abs(numeric - analytic) / max(abs(numeric), abs(analytic)) < 1e-6, name
+
+
+def test_the_door_hands_out_copies():
+    net = small_net()
+    x = np.random.default_rng(0).standard_normal((2, 12, 14, 2)).astype(np.float32)
+    scores = net.bottom_up(x)
+    dx = net.top_down(np.ones_like(scores))
+    kept = scores.copy(), dx.copy()
+    net.bottom_up(2 * x)
+    net.top_down(3 * np.ones_like(scores))
+    np.testing.assert_array_equal(scores, kept[0])
+    np.testing.assert_array_equal(dx, kept[1])
+
+
+def test_param_grads_and_input_grad_can_be_saved():
+    net = small_net()
+    x = np.ones((2, 12, 14, 2), np.float32)
+    dy = np.ones_like(net.bottom_up(x))
+    dx = net.top_down(dy, param_grads=False)
+    assert not net.named("grads")
+    assert net.top_down(dy, input_grad=False) is None
+    assert set(net.named("grads")) == set(net.named())
+    np.testing.assert_array_equal(net.top_down(dy), dx)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("count", [1, 17, 40])
+def test_threads_compute_what_one_does(threads, count):
+    rng = np.random.default_rng(3)
+    net = small_net().to(np, np.float64)
+    together = ParallelNetwork(small_net().to(np, np.float64), threads)
+    x, dy = rng.standard_normal((count, 12, 14, 2)), rng.standard_normal((count, 5))
+    for _ in range(2):
+        np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-12)
+        np.testing.assert_allclose(
+            together.top_down(dy), net.top_down(dy), rtol=1e-10, atol=1e-13
+        )
+        for name, grad in net.named("grads").items():
+            assert relative_error(together.network.named("grads")[name], grad) < 1e-12
+    assert parallel(net, 1) is net
+
+
+def test_dropout_is_renewed_by_numbers_and_differs_between_threads():
+    x = np.random.default_rng(0).standard_normal((40, 12, 14, 2)).astype(np.float32)
+    together = ParallelNetwork(small_net(dropout=0.5), 2)
+
+    def run(*numbers):
+        together.seed(*numbers)
+        return together.bottom_up(x, train=True)
+
+    np.testing.assert_array_equal(run(1, 2, 3), run(1, 2, 3))
+    assert (run(1, 2, 3) != run(1, 2, 4)).any()
+    same = np.concatenate([x[:20], x[:20]])
+    together.seed(5)
+    y = together.bottom_up(same, train=True)
+    assert (y[:20] != y[20:]).any()
+
+
+def test_errors_of_a_network():
+    net = small_net()
+    with pytest.raises(
+        ValueError, match=r"expected images of \(12, 14, 2\), got \(14, 12, 2\)"
+    ):
+        net.bottom_up(np.zeros((1, 14, 12, 2)))
+    with pytest.raises(
+        ValueError, match="no layer 'conv3'; this net has conv1, relu1, pool1"
+    ):
+        net.bottom_up(np.zeros((1, 12, 14, 2)), to="conv3")
+    with pytest.raises(
+        ValueError, match="layer conv2 on an input of .* no room for a kernel"
+    ):
+        Network(
+            [("conv1", Conv(2, 3)), ("conv2", Conv(2, 9))],
+            (9, 9, 1),
+            np.random.default_rng(0),
+        )
+    with pytest.raises(ValueError, match="unique"):
+        Network([("a", ReLU()), ("a", ReLU())], (3,), np.random.default_rng(0))
+
+
+def test_set_params_lists_every_misfit():
+    net = build("lenet")
+    arrays = dict(net.named())
+    del arrays["conv1.w"]
+    arrays["fc2.w"] = np.zeros((500, 11), np.float32)
+    arrays["other.w"] = np.zeros(3)
+    with pytest.raises(ValueError) as error:
+        net.set_params(arrays)
+    for part in (
+        "conv1.w is missing",
+        "other.w is unknown",
+        "fc2.w is (500, 11), expected (500, 10)",
+    ):
+        assert part in str(error.value)
+
+
+def test_fillers():
+    rng = np.random.default_rng(0)
+    for filler, shape, bound in (
+        (xavier, (5, 5, 20, 50), math.sqrt(3 / 500)),
+        (xavier, (800, 500), 0.0612),
+        (xavier_caffe2014, (5, 5, 20, 50), math.sqrt(3 / 500)),
+        (xavier_caffe2014, (800, 500), 0.00274),
+        (xavier_caffe2014, (500, 10), 0.0245),
+    ):
+        w = filler(shape, rng)
+        assert w.dtype == np.float32
+        assert 0.99 * bound < np.abs(w).max() < 1.01 * bound
+        assert abs(w.mean()) < 0.05 * bound
+    np.testing.assert_array_equal(constant(0.1)((3,), rng), np.float32([0.1] * 3))
+
+
+def test_policies():
+    assert POLICIES["fixed"](0.01, 10**6) == 0.01
+    assert POLICIES["inv"](0.01, 10_000) == pytest.approx(0.01 * 2**-0.75)
+    assert POLICIES["step"](0.01, 99_999) == 0.01
+    assert POLICIES["step"](0.01, 250_000) == pytest.approx(0.0001)
+
+
+def test_sgd_is_caffes_by_hand(xp):
+    """Two steps: g += decay w; V = momentum V + lr mult g; w -= V, biases at twice the rate."""
+    net = Network([("fc", Linear(1))], (1,), np.random.default_rng(0)).to(
+        xp, np.float64
+    )
+    fc = net.layers["fc"]
+    fc.params["w"][...], fc.params["b"][...] = 2.0, 1.0
+    sgd = SGD(net, lr=0.1, momentum=0.5, weight_decay=0.01, policy="fixed")
+    fc.grads = {"w": xp.full((1, 1), 3.0), "b": xp.full(1, 4.0)}
+    sgd.step()
+    V = 0.1 * (3 + 0.01 * 2)
+    U = 0.2 * (4 + 0.01 * 1)
+    assert fc.params["w"].item() == pytest.approx(2 - V)
+    assert fc.params["b"].item() == pytest.approx(1 - U)
+    sgd.step()
+    V = 0.5 * V + 0.1 * (3 + 0.01 * (2 - V))
+    assert fc.params["w"].item() == pytest.approx(2 - 0.1 * 3.02 - V)
+    assert sgd.it == 2
+
+
+def test_weights_are_whole_or_not_there(tmp_path):
+    path = tmp_path / "w.npz"
+    save_npz(path, {"a": np.arange(3)})
+
+    def fails(file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, fails)
+    np.testing.assert_array_equal(load_npz(path)["a"], np.arange(3))
+    assert [p.name for p in tmp_path.iterdir()] == ["w.npz"]
+    for contents in (b"", b"PK nonsense", path.read_bytes()[:100]):
+        path.write_bytes(contents)
+        with pytest.raises(ValueError, match="not a sound .npz file"):
+            load_npz(path)
+    np.save(tmp_path / "object.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="not a sound .npz file"):
+        load_npz(tmp_path / "object.npy")
