@@ -3,11 +3,13 @@
 python train.py --net lenet --mode ggdg
 """
 
+import nn  # noqa: F401  before NumPy: nn/threads.py says why
+
+# isort: split
 import math
 import sys
 import time
 
-import nn  # before NumPy: see nn/threads.py  # isort: split
 import numpy as np
 from tqdm import tqdm
 
@@ -27,24 +29,16 @@ from nn.weights import save_npz
 from report.console import fail_in_one_line, stop_signals
 from report.train_options import settings_and_folder
 
-CHECKPOINT_SECONDS = (
-    60  # a killed run loses at most this much work, or an epoch if that is less
-)
+CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
 QUICK_INTERCEPTS = 2048  # training images for the intercepts of one epoch's report
 
 
 class Training:
     """A run: everything that has to be the same for it to go on exactly where it was."""
 
-    def __init__(self, settings, train, test, xp):
-        self.settings, self.train, self.test, self.xp = settings, train, test, xp
-        self.network = build(
-            settings["net"],
-            train.images.shape[1:],
-            train.classes,
-            settings["filler"],
-            settings["seed"],
-        ).to(xp)
+    def __init__(self, settings, network, train, test, xp):
+        self.settings, self.network, self.train, self.test = settings, network, train, test
+        self.xp = xp
         self.workers = parallel(self.network, settings["threads"] if xp is np else 1)
         self.priors = np.bincount(train.labels, minlength=train.classes) / len(train)
         self.rows = []  # of metrics.csv
@@ -55,9 +49,7 @@ class Training:
     def start_stage(self, stage, lr):
         s = self.settings
         self.stage = stage
-        self.sgd = SGD(
-            self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"]
-        )
+        self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"])
 
     def start_epoch(self):
         self.batch = 0  # the next one
@@ -84,11 +76,7 @@ class Training:
             )
         self.workers.top_down(dscores, input_grad=False)
         self.sgd.step()
-        ess = (
-            info["ess"]
-            if "ess" in info
-            else effective_sample_size(importance_weights(scores))
-        )
+        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
         self.loss_sum += float(loss)
         self.ess_sum += to_host(ess) / len(labels)
         self.batch += 1
@@ -114,9 +102,7 @@ class Training:
 
     def intercepts(self, count):
         """alpha_y of Eq. 6 from `count` training images, evenly spaced."""
-        index = np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(
-            int
-        )
+        index = np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int)
         subset = mnist.Images(self.train.images[index], self.train.labels[index], 0)
         return intercepts(self.scores(subset), self.priors)
 
@@ -135,17 +121,11 @@ class Training:
             )
         )
         scores, labels = self.scores(self.test), self.test.labels
-        alpha = np.zeros(
-            self.train.classes
-        )  # in DG the bias is trained: it is the intercept
+        alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
         if self.stage == "GG":
-            alpha = self.intercepts(
-                len(self.train) if switch or last else QUICK_INTERCEPTS
-            )
+            alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
         error, error_eq6 = (
-            100
-            * np.count_nonzero((scores + shift).argmax(axis=1) != labels)
-            / len(labels)
+            100 * np.count_nonzero((scores + shift).argmax(axis=1) != labels) / len(labels)
             for shift in (0, alpha)
         )
         row = {
@@ -161,9 +141,7 @@ class Training:
         if switch:
             self.start_stage("DG", s["finetune_lr"])
         row["seconds"] = self.seconds + time.perf_counter() - began
-        self.rows.append(
-            {k: v if isinstance(v, str | int) else float(v) for k, v in row.items()}
-        )
+        self.rows.append({k: v if isinstance(v, str | int) else float(v) for k, v in row.items()})
         self.epoch += 1
         self.start_epoch()
 
@@ -171,9 +149,7 @@ class Training:
         """(arrays, the rest) of a checkpoint."""
         arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
         arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        rest = {
-            name: getattr(self, name) for name in ("epoch", "stage", "batch", "rows")
-        }
+        rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "rows")}
         rest |= {
             "loss_sum": self.loss_sum,
             "ess_sum": list(self.ess_sum),
@@ -182,11 +158,12 @@ class Training:
         return arrays, rest | {"seconds": self.seconds, "lr": self.sgd.lr}
 
     def restore(self, arrays, state):
-        """Go back to what `state` returned."""
+        """Go back to what `state` returned. ValueError if it is of another net or program."""
+        unlike = self.state()[1].keys() ^ state.keys()
+        if unlike:
+            raise ValueError(f"not a checkpoint of this program: {', '.join(sorted(unlike))}")
         self.start_stage(state["stage"], state["lr"])
-        self.network.set_params(
-            {k[2:]: v for k, v in arrays.items() if k.startswith("w/")}
-        )
+        self.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
         for name, V in self.sgd.velocity.items():
             V[...] = to_device(arrays[f"V/{name}"], self.xp)
         self.sgd.it = state["it"]
@@ -247,16 +224,21 @@ def main(argv=None):
             print(f"{run.path} is finished: the weights are in {run.model_file}")
             return
         xp, device = choose_device(settings["device"])
-        train, test = mnist.load(
-            settings["data"], settings["classes"], settings["limit"]
-        )
-        training = Training(settings, train, test, xp)
+        train, test = mnist.load(settings["data"], settings["classes"], settings["limit"])
+        network = build(
+            settings["net"],
+            train.images.shape[1:],
+            train.classes,
+            settings["filler"],
+            settings["seed"],
+        ).to(xp)
+        training = Training(settings, network, train, test, xp)
         checkpoint = run.load_checkpoint() if resumed else None
         if checkpoint:
             training.restore(*checkpoint)
-    print(
-        f"{settings['net']}, {settings['mode']}, {len(train)} images, {device}; in {run.path}"
-    )
+        if not resumed:
+            run.create(settings)
+    print(f"{settings['net']}, {settings['mode']}, {len(train)} images, {device}; in {run.path}")
 
     def kept():
         done = f"epoch {training.epoch}, batch {training.batch}"
@@ -279,9 +261,7 @@ def main(argv=None):
         from report.curves import training_curves  # matplotlib takes a while to load
 
         rows = training.rows
-        title = (
-            f"{settings['net']}, {settings['mode'].upper()}, seed {settings['seed']}"
-        )
+        title = f"{settings['net']}, {settings['mode'].upper().replace('GGDG', 'GG+DG')}, seed {settings['seed']}"
         training_curves(rows, title, run.curves_file)
         weights = {name: to_host(w) for name, w in training.network.named().items()}
         save_npz(run.model_file, weights)

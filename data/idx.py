@@ -30,14 +30,10 @@ def read_idx(path, axes):
             f"0x{contents[:4].hex() or '(nothing)'}, expected 0x{expected.hex()}"
         )
     if len(contents) < header:
-        raise ValueError(
-            f"{path}: truncated in its header: {len(contents)} of {header} bytes"
-        )
+        raise ValueError(f"{path}: truncated in its header: {len(contents)} of {header} bytes")
     shape = tuple(int(size) for size in np.frombuffer(contents, ">u4", axes, offset=4))
     found, needed = len(contents) - header, math.prod(shape)
     if found != needed:
         what = "truncated" if found < needed else "too long"
-        raise ValueError(
-            f"{path}: {what}: {found} bytes of data, expected {needed} for {shape}"
-        )
+        raise ValueError(f"{path}: {what}: {found} bytes of data, expected {needed} for {shape}")
     return np.frombuffer(contents, np.uint8, offset=header).reshape(shape)

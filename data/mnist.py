@@ -31,23 +31,15 @@ def find_idx(folder, words, kind):
     found = [
         path
         for path in sorted(Path(folder).iterdir())
-        if "idx" in path.name
-        and kind in path.name
-        and any(word in path.name for word in words)
+        if "idx" in path.name and kind in path.name and any(word in path.name for word in words)
     ]
-    plain = {
-        path.name.removesuffix(".gz"): path for path in found
-    }  # with both, take the gzipped
+    plain = {path.name.removesuffix(".gz"): path for path in found}  # with both, take the gzipped
     if len(plain) == 1:
         return plain.popitem()[1]
     problem = "more than one" if plain else "no"
     raise ValueError(
         f"{folder}: {problem} file like {words[0]}-{kind}-idx*-ubyte[.gz]"
-        + (
-            f": {', '.join(plain)}"
-            if plain
-            else "; MNIST's four files are expected there"
-        )
+        + (f": {', '.join(plain)}" if plain else "; MNIST's four files are expected there")
     )
 
 

@@ -1,1 +1,1 @@
-"""Loss layers: pure functions (scores, labels) -> (loss, dscores, info), knowing nothing of nets."""
+"""Loss layers: pure functions (scores, labels) -> (loss, dscores, info); they know no nets."""

@@ -13,9 +13,7 @@ def discriminative_loss(scores, labels):
     xp = array_module(scores)
     n = len(scores)
     images = xp.arange(n)
-    shifted = scores - scores.max(
-        axis=1, keepdims=True
-    )  # log-sum-exp: nothing overflows
+    shifted = scores - scores.max(axis=1, keepdims=True)  # log-sum-exp: nothing overflows
     posterior = xp.exp(shifted)
     total = posterior.sum(axis=1, keepdims=True)
     posterior /= total

@@ -13,9 +13,7 @@ def importance_weights(scores):
     Column y says how much each image of the batch counts as a sample from p_y; it sums to 1.
     """
     xp = array_module(scores)
-    weights = xp.exp(
-        scores - scores.max(axis=0)
-    )  # the largest exponent is 0: nothing overflows
+    weights = xp.exp(scores - scores.max(axis=0))  # the largest exponent is 0: nothing overflows
     weights /= weights.sum(axis=0)
     return weights
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nn.backend import array_module
-from nn.fillers import constant, xavier
+from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.windows import (
     conv_output_size,
@@ -12,13 +12,12 @@ from nn.windows import (
     pad_sides,
     pair,
     window_matrix,
-    window_view,
     windows,
 )
 
 
 class Conv(Layer):
-    """y[n, oh, ow, f] = b[f] + sum_{i, j, c} x[n, oh*SH + i - top, ow*SW + j - left, c] w[i, j, c, f]
+    """y[n,oh,ow,f] = b[f] + sum_{i,j,c} x[n, oh*SH + i - top, ow*SW + j - left, c] w[i,j,c,f]
 
     x (N, H, W, C), w (KH, KW, C/groups, F), b (F,), y (N, OH, OW, F). With groups, filter f sees
     only the C/groups channels of its own group. kernel and stride: int or (vertical, horizontal);
@@ -33,7 +32,7 @@ class Conv(Layer):
         pad=0,
         groups=1,
         filler=xavier,
-        bias_filler=constant(0.0),
+        bias_filler=zeros,
     ):
         super().__init__()
         if groups < 1 or filters % groups:
@@ -47,9 +46,7 @@ class Conv(Layer):
         C = input_shape[-1]
         if C % self.groups:
             raise ValueError(f"{C} channels cannot be split into {self.groups} groups")
-        self.params["w"] = self.filler(
-            (*self.kernel, C // self.groups, self.filters), rng
-        )
+        self.params["w"] = self.filler((*self.kernel, C // self.groups, self.filters), rng)
         self.params["b"] = self.bias_filler((self.filters,), rng)
 
     def output_shape(self, input_shape):
@@ -63,9 +60,7 @@ class Conv(Layer):
         KH, KW, D, F = w.shape
         N, H, W, C = x.shape
         if C != D * self.groups:
-            raise ValueError(
-                f"expected images of {D * self.groups} channels, got {C}: {x.shape}"
-            )
+            raise ValueError(f"expected images of {D * self.groups} channels, got {C}: {x.shape}")
         xp = array_module(x)
         dtype = xp.result_type(x, w)
         OH, OW, _ = self.output_shape((H, W, C))
@@ -74,13 +69,9 @@ class Conv(Layer):
         self.x = pad_image(x, self.pad, 0, self.buffers, dtype)
         y = self.buffers.get("y", (N, OH, OW, F), dtype, xp)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
-            columns = self._columns(
-                images, channels, OH, OW, dtype
-            )  # (n*OH*OW, KH*KW*D)
+            columns = self._columns(images, channels, OH, OW, dtype)  # (n*OH*OW, KH*KW*D)
             piece = y[images, :, :, filters]
-            product = piece.reshape(
-                len(columns), -1
-            )  # a view of y unless there are groups
+            product = piece.reshape(len(columns), -1)  # a view of y unless there are groups
             xp.matmul(columns, w[..., filters].reshape(KH * KW * D, -1), out=product)
             if self.groups > 1:
                 piece[...] = product.reshape(piece.shape)
@@ -121,9 +112,7 @@ class Conv(Layer):
         dx = self.buffers.get("dx", self.x.shape, dtype, xp)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
             piece = dx[images, :, :, channels]
-            dcolumns = window_matrix(
-                len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp
-            )
+            dcolumns = window_matrix(len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp)
             kernels = w[..., filters].reshape(KH * KW * D, -1)
             dproduct = dy[images, :, :, filters].reshape(len(dcolumns), -1)
             xp.matmul(dproduct, kernels.T, out=dcolumns)
@@ -154,8 +143,6 @@ class Conv(Layer):
         """The windows of some images and channels: (n*OH*OW, KH*KW*D)."""
         x = self.x[images, :, :, channels]
         xp = array_module(x)
-        matrix = window_matrix(
-            len(x), OH, OW, *self.kernel, x.shape[-1], dtype, self.buffers, xp
-        )
+        matrix = window_matrix(len(x), OH, OW, *self.kernel, x.shape[-1], dtype, self.buffers, xp)
         windows(x, *self.kernel, self.stride, matrix)
         return matrix

@@ -27,14 +27,10 @@ class Dropout(Layer):
         xp = array_module(x)
         keep = self.rng.random(x.shape, dtype=np.float32) >= self.p
         self.mask = to_device((keep / (1 - self.p)).astype(x.dtype), xp)
-        return xp.multiply(
-            x, self.mask, out=self.buffers.get("y", x.shape, x.dtype, xp)
-        )
+        return xp.multiply(x, self.mask, out=self.buffers.get("y", x.shape, x.dtype, xp))
 
     def backward(self, dy, param_grads=True, input_grad=True):
         if self.mask is None:
             return dy
         xp = array_module(dy)
-        return xp.multiply(
-            dy, self.mask, out=self.buffers.get("dx", dy.shape, dy.dtype, xp)
-        )
+        return xp.multiply(dy, self.mask, out=self.buffers.get("dx", dy.shape, dy.dtype, xp))

@@ -32,4 +32,6 @@ def constant(value):
     return lambda shape, rng: np.full(shape, value, np.float32)
 
 
+zeros = constant(0.0)
+
 FILLERS = {"xavier": xavier, "xavier-caffe2014": xavier_caffe2014}

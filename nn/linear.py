@@ -3,7 +3,7 @@
 import math
 
 from nn.backend import array_module
-from nn.fillers import constant, xavier
+from nn.fillers import xavier, zeros
 from nn.layer import Layer
 
 
@@ -13,7 +13,7 @@ class Linear(Layer):
     An image (N, H, W, C) is flattened in that order: channels run fastest.
     """
 
-    def __init__(self, units, filler=xavier, bias_filler=constant(0.0)):
+    def __init__(self, units, filler=xavier, bias_filler=zeros):
         super().__init__()
         self.units = units
         self.filler, self.bias_filler = filler, bias_filler
@@ -31,9 +31,7 @@ class Linear(Layer):
         self.input_shape = x.shape
         self.x = x.reshape(len(x), -1)
         if self.x.shape[1] != len(w):
-            raise ValueError(
-                f"expected {len(w)} inputs, got {self.x.shape[1]}: {x.shape[1:]}"
-            )
+            raise ValueError(f"expected {len(w)} inputs, got {self.x.shape[1]}: {x.shape[1:]}")
         y = self.buffers.get("y", (len(x), w.shape[1]), xp.result_type(x, w), xp)
         xp.matmul(self.x, w, out=y)
         y += b

@@ -15,9 +15,7 @@ class Network:
     def __init__(self, layers, input_shape, rng):
         self.layers = dict(layers)
         if len(self.layers) != len(layers):
-            raise ValueError(
-                f"layer names must be unique: {[name for name, _ in layers]}"
-            )
+            raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
         self.input_shape = tuple(input_shape)
         self.shapes = {}
         shape = self.input_shape
@@ -26,9 +24,7 @@ class Network:
                 layer.initialize(shape, rng)
                 shape = layer.output_shape(shape)
             except ValueError as error:
-                raise ValueError(
-                    f"layer {name} on an input of {shape}: {error}"
-                ) from None
+                raise ValueError(f"layer {name} on an input of {shape}: {error}") from None
             self.shapes[name] = shape
         self.last = next(reversed(self.layers))
 
@@ -48,9 +44,7 @@ class Network:
     def forward(self, x, to=None, train=False):
         """bottom_up without the copy: the result is overwritten by the next call."""
         if x.shape[1:] != self.input_shape:
-            raise ValueError(
-                f"expected images of {self.input_shape}, got {x.shape[1:]}"
-            )
+            raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
         if to is not None and to not in self.layers:
             raise ValueError(f"no layer {to!r}; this net has {', '.join(self.layers)}")
         self.path = []
@@ -64,9 +58,7 @@ class Network:
     def backward(self, dy, param_grads=True, input_grad=True):
         """top_down without the copy: the result is overwritten by the next call."""
         for layer in reversed(self.path):
-            dy = layer.backward(
-                dy, param_grads, input_grad or layer is not self.path[0]
-            )
+            dy = layer.backward(dy, param_grads, input_grad or layer is not self.path[0])
         return dy
 
     def named(self, what="params"):

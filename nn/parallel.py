@@ -23,15 +23,11 @@ class ParallelNetwork:
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
         parts = max(1, min(len(self.replicas), len(x) // SMALLEST_PART))
         self.bounds = np.linspace(0, len(x), parts + 1).astype(int)
-        return np.concatenate(
-            self._each(lambda net, part: net.forward(x[part], to, train))
-        )
+        return np.concatenate(self._each(lambda net, part: net.forward(x[part], to, train)))
 
     def top_down(self, dy, param_grads=True, input_grad=True):
         """dy at the layer where the last bottom_up ended -> dx at the images; see Network."""
-        dx = self._each(
-            lambda net, part: net.backward(dy[part], param_grads, input_grad)
-        )
+        dx = self._each(lambda net, part: net.backward(dy[part], param_grads, input_grad))
         if param_grads:
             total = self.network.named("grads")
             for net in self.replicas[1 : len(dx)]:

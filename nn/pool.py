@@ -18,15 +18,11 @@ def running_max(values, codes, buffers, name):
     for value, next_code in zip(values[1:], codes[1:], strict=True):
         greater = buffers.get("greater", shape, bool, xp)
         xp.greater(value, best, out=greater)  # strictly: the first maximum wins a tie
-        best = xp.maximum(
-            best, value, out=buffers.get(f"{name} best", shape, dtype, xp)
-        )
+        best = xp.maximum(best, value, out=buffers.get(f"{name} best", shape, dtype, xp))
         later = buffers.get("later", shape, xp.uint8, xp)
         xp.multiply(greater.view(xp.uint8), next_code, out=later)
         # Codes grow, so the larger of two is the later: a choice without a branch.
-        code = xp.maximum(
-            code, later, out=buffers.get(f"{name} code", shape, xp.uint8, xp)
-        )
+        code = xp.maximum(code, later, out=buffers.get(f"{name} code", shape, xp.uint8, xp))
     return best, code
 
 
@@ -53,9 +49,7 @@ def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
     bottom, right = max(covered_H - top - H, 0), max(covered_W - left - W, 0)
     x = pad_image(x, ((top, bottom), (left, right)), -float("inf"), buffers, x.dtype)
 
-    along = [
-        x[:, :covered_H, every(j, OW, SW)] for j in range(KW)
-    ]  # each (N, covered_H, OW, C)
+    along = [x[:, :covered_H, every(j, OW, SW)] for j in range(KW)]  # each (N, covered_H, OW, C)
     best, code = running_max(along, list(range(KW)), buffers, "along")
     across = [best[:, every(i, OH, SH)] for i in range(KH)]  # each (N, OH, OW, C)
     if KW == 1:
@@ -68,7 +62,7 @@ def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
 
 
 def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
-    """The transpose of max_pool: dy goes to the pixel that was the maximum, added where windows overlap.
+    """The transpose of max_pool: dy goes to where the maximum was, added up where windows overlap.
 
     dy, argmax (N, OH, OW, C) -> dx of input_shape (N, H, W, C).
     """
@@ -115,9 +109,7 @@ class MaxPool(Layer):
 
     def forward(self, x, train=False):
         self.input_shape = x.shape
-        y, self.argmax = max_pool(
-            x, self.kernel, self.stride, self.pad, self.ceil, self.buffers
-        )
+        y, self.argmax = max_pool(x, self.kernel, self.stride, self.pad, self.ceil, self.buffers)
         return y
 
     def backward(self, dy, param_grads=True, input_grad=True):

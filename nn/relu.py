@@ -9,9 +9,7 @@ class ReLU(Layer):
 
     def forward(self, x, train=False):
         xp = array_module(x)
-        self.positive = xp.greater(
-            x, 0, out=self.buffers.get("positive", x.shape, bool, xp)
-        )
+        self.positive = xp.greater(x, 0, out=self.buffers.get("positive", x.shape, bool, xp))
         return xp.maximum(x, 0, out=self.buffers.get("y", x.shape, x.dtype, xp))
 
     def backward(self, dy, param_grads=True, input_grad=True):

@@ -23,8 +23,7 @@ def pad_sides(pad):
     """p, (vertical, horizontal) or ((top, bottom), (left, right)) as the last of these."""
     vertical, horizontal = pad if isinstance(pad, (tuple, list)) else (pad, pad)
     sides = tuple(
-        tuple(p) if isinstance(p, (tuple, list)) else (p, p)
-        for p in (vertical, horizontal)
+        tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in (vertical, horizontal)
     )
     if min(map(min, sides)) < 0:
         raise ValueError(f"padding must not be negative, got {pad}")
@@ -62,9 +61,7 @@ def pool_output_size(size, kernel, stride=1, pad=(0, 0), ceil=True):
     if (out - 1) * stride >= size + pad[0]:
         out -= 1
     if out < 1:
-        raise ValueError(
-            f"no room for a window of {kernel} in {size} pixels padded by {pad}"
-        )
+        raise ValueError(f"no room for a window of {kernel} in {size} pixels padded by {pad}")
     return out
 
 
@@ -75,9 +72,7 @@ def pad_image(x, sides, value, buffers, dtype):
         return x
     N, H, W, C = x.shape
     xp = array_module(x)
-    padded = buffers.get(
-        "padded", (N, H + top + bottom, W + left + right, C), dtype, xp
-    )
+    padded = buffers.get("padded", (N, H + top + bottom, W + left + right, C), dtype, xp)
     padded[:, :top] = value
     padded[:, top + H :] = value
     padded[:, top : top + H, :left] = value
@@ -128,9 +123,7 @@ def fold(matrix, KH, KW, stride, out, buffers):
     N, H, W, C = out.shape
     SH, SW = stride
     OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
-    rows = buffers.get(
-        "fold", (KH, N, OH, W, C), out.dtype, xp
-    )  # kernel row i of all windows
+    rows = buffers.get("fold", (KH, N, OH, W, C), out.dtype, xp)  # kernel row i of all windows
     rows.fill(0)
     if C == 1:
         columns = matrix.T.reshape(KH, KW, N, OH, OW)
@@ -139,9 +132,7 @@ def fold(matrix, KH, KW, stride, out, buffers):
             xp.add(pixels, columns[:, j], out=pixels)
     else:
         columns = matrix.reshape(N, OH, OW, KH, KW, C).transpose(3, 0, 1, 2, 4, 5)
-        view = window_view(rows.reshape(KH * N, OH, W, C), 1, KW, (1, SW)).reshape(
-            columns.shape
-        )
+        view = window_view(rows.reshape(KH * N, OH, W, C), 1, KW, (1, SW)).reshape(columns.shape)
         # Every `apart`-th window does not overlap the one before: whole rows of KW*C numbers can
         # be added in one go, a longer run than the C numbers of one pixel.
         apart = -(-KW // SW)

@@ -47,10 +47,7 @@ def stop_signals():
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {
-        number: signal.signal(number, remember)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
@@ -96,9 +93,7 @@ def number(kind, low=None, high=None, above=None, below=None):
             if bound is not None and not test(bound)
         ]
         if broken or not math.isfinite(value):
-            raise argparse.ArgumentTypeError(
-                f"{text} must be {' and '.join(broken) or 'finite'}"
-            )
+            raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(broken) or 'finite'}")
         return value
 
     return convert

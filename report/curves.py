@@ -7,7 +7,7 @@ import matplotlib
 from nn.weights import write_whole
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 
 def save_figure(figure, path, **options):
@@ -27,11 +27,14 @@ def training_curves(rows, title, path):
     epochs = [row["epoch"] for row in rows]
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     colors = {"GG": "tab:orange", "DG": "tab:blue"}
-    for stage in stages:  # the two losses are of different things: not one line
+    for stage in stages:
         own = [row for row in rows if row["stage"] == stage]
         x = [row["epoch"] for row in own]
         style = {"color": colors[stage], "label": stage, "marker": "."}
-        axes[0].plot(x, [row["loss"] for row in own], **style)
+        # The two losses measure different things: each has an axis of its own.
+        axis = axes[0] if stage == stages[0] else axes[0].twinx()
+        axis.plot(x, [row["loss"] for row in own], **style)
+        axis.set_ylabel(f"{stage} loss", color=colors[stage])
         axes[2].plot(x, [100 * row["ess"] for row in own], **style)
     axes[1].plot(
         epochs,
@@ -57,8 +60,10 @@ def training_curves(rows, title, path):
         for before, after in zip(rows, rows[1:], strict=False):
             if before["stage"] != after["stage"]:
                 axis.axvline(before["epoch"] + 0.5, color="0.8", zorder=0)
+        axis.spines["top"].set_visible(False)
+    for axis in axes[1:]:
         axis.legend(frameon=False)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines["right"].set_visible(False)
     axes[1].set_yscale("log")
     axes[1].yaxis.set_major_formatter("{x:g}")
     axes[1].yaxis.set_minor_formatter("{x:g}")

@@ -31,18 +31,21 @@ class RunFolder:
     def finished(self):
         return self.model_file.exists()
 
-    def create(self, settings):
-        """Begin a run here. ValueError if the folder already holds something."""
+    def check_free(self):
+        """ValueError if the folder already holds something."""
         if self.holds_a_run():
             raise ValueError(
                 f"{self.path} already holds a run: go on with --resume {self.path}, "
                 "or choose another --out"
             )
+        if self.path.exists() and any(
+            not file.name.startswith(".writing-") for file in self.path.iterdir()
+        ):
+            raise ValueError(f"{self.path} is not empty and holds no run: choose another --out")
+
+    def create(self, settings):
+        """Begin a run here."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if any(not file.name.startswith(".writing-") for file in self.path.iterdir()):
-            raise ValueError(
-                f"{self.path} is not empty and holds no run: choose another --out"
-            )
         text = json.dumps(settings, indent=2) + "\n"
         write_whole(self.settings_file, lambda file: file.write(text.encode()))
 
@@ -50,9 +53,7 @@ class RunFolder:
         try:
             return json.loads(self.settings_file.read_text())
         except ValueError as error:
-            raise ValueError(
-                f"{self.settings_file} is not sound JSON: {error}"
-            ) from None
+            raise ValueError(f"{self.settings_file} is not sound JSON: {error}") from None
 
     def save_checkpoint(self, arrays, state):
         """arrays: {name: array}; state: what else there is to know, as JSON allows."""
@@ -64,10 +65,8 @@ class RunFolder:
             return None
         arrays = load_npz(self.checkpoint_file)
         if "state" not in arrays:
-            raise ValueError(
-                f"{self.checkpoint_file} is not a checkpoint: it has no `state`"
-            )
-        return arrays, json.loads(str(arrays.pop("state")))
+            raise ValueError(f"{self.checkpoint_file} is not a checkpoint: it has no `state`")
+        return arrays, json.loads(str(arrays.pop("state")))  # Python writes floats exactly
 
     def write_metrics(self, rows):
         """rows: a dict for each epoch, all with the same keys."""
@@ -75,9 +74,7 @@ class RunFolder:
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(
-            self.metrics_file, lambda file: file.write(text.getvalue().encode())
-        )
+        write_whole(self.metrics_file, lambda file: file.write(text.getvalue().encode()))
 
 
 def free_folder(parent, name):

@@ -50,9 +50,7 @@ def parser():
 
     def option(name, text, **how):
         default = DEFAULTS.get(name.strip("-").replace("-", "_"))
-        p.add_argument(
-            name, help=text if default is None else f"{text} (default {default})", **how
-        )
+        p.add_argument(name, help=text if default is None else f"{text} (default {default})", **how)
 
     option("--net", "which network", choices=NETS)
     option("--mode", "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg",
@@ -119,18 +117,15 @@ def settings_and_folder(argv):
         settings = complete(given)
         name = f"{settings['net']}-{settings['mode']}-seed{settings['seed']}"
         run = RunFolder(out or free_folder("runs", name))
-        run.create(settings)
+        run.check_free()
         return settings, run, False
 
     run = RunFolder(resume or out or latest_run())
     if not run.holds_a_run():
         if out is None:
             raise ValueError(f"nothing to resume: {run.path} holds no run")
-        settings = complete(
-            given
-        )  # killed before it began, or the first of several tries
-        run.create(settings)
-        return settings, run, False
+        run.check_free()  # killed before it began, or the first of several tries
+        return complete(given), run, False
     settings = run.settings()
     for name, value in given.items():
         if name not in settings or value != settings[name]:
@@ -146,9 +141,7 @@ def latest_run():
     runs = [RunFolder(path.parent) for path in Path("runs").glob("*/settings.json")]
     unfinished = [run for run in runs if not run.finished()]
     if not unfinished:
-        raise ValueError(
-            "nothing to resume under runs/: name the folder, --resume FOLDER"
-        )
+        raise ValueError("nothing to resume under runs/: name the folder, --resume FOLDER")
     return max(unfinished, key=lambda run: run.path.stat().st_mtime).path
 
 
@@ -161,9 +154,7 @@ def complete(given):
     if settings["mode"] != "ggdg":
         for name in ("switch_epoch", "switch_ess", "finetune_lr"):
             if name in given:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} goes with --mode ggdg only"
-                )
+                raise ValueError(f"--{name.replace('_', '-')} goes with --mode ggdg only")
         return settings
     if settings["switch_epoch"] is None:
         settings["switch_epoch"] = max(1, round(epochs * 16 / 25))

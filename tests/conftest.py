@@ -1,6 +1,5 @@
 """The array library under test, and data for the command-line tests."""
 
-import nn  # noqa: F401  isort: split  (before NumPy: see nn/threads.py)
 import gzip
 import os
 import struct
@@ -9,6 +8,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+import nn  # noqa: F401  isort: split  (before NumPy: see nn/threads.py)
 from nn import backend
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=100)
@@ -28,10 +28,7 @@ def xp(request):
 
 
 def idx_bytes(array):
-    return (
-        struct.pack(f">2xBB{array.ndim}I", 8, array.ndim, *array.shape)
-        + array.tobytes()
-    )
+    return struct.pack(f">2xBB{array.ndim}I", 8, array.ndim, *array.shape) + array.tobytes()
 
 
 @pytest.fixture

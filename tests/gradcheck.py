@@ -61,6 +61,4 @@ def adjoint_error(forward, backward, u, rng):
     Au = forward(u)
     v = rng.standard_normal(Au.shape)
     left, right = (Au * v), (u * backward(v))
-    return abs(left.sum() - right.sum()) / (
-        np.abs(left).sum() + np.abs(right).sum() + 1e-300
-    )
+    return abs(left.sum() - right.sum()) / (np.abs(left).sum() + np.abs(right).sum() + 1e-300)

@@ -11,9 +11,7 @@ class OnDevice:
         self.params = dict(layer.params)  # on the host
 
     def forward(self, x, train=False):
-        self.layer.params = {
-            name: self.xp.asarray(w) for name, w in self.params.items()
-        }
+        self.layer.params = {name: self.xp.asarray(w) for name, w in self.params.items()}
         return to_host(self.layer.forward(self.xp.asarray(x), train))
 
     def backward(self, dy, param_grads=True, input_grad=True):

@@ -90,15 +90,11 @@ def test_planted_faults_in_conv_are_caught(fault):
     rng = np.random.default_rng(0)
     layer = Conv(2, 2, stride=1 if fault is assigned_instead_of_added else (1, 2))
     layer.initialize((5, 5, 1), rng)
-    layer.params = {
-        name: rng.standard_normal(w.shape) for name, w in layer.params.items()
-    }
+    layer.params = {name: rng.standard_normal(w.shape) for name, w in layer.params.items()}
     if fault:
         fault(layer)
     try:
-        worst = max(
-            layer_errors(layer, rng.standard_normal((2, 5, 5, 1)), rng).values()
-        )
+        worst = max(layer_errors(layer, rng.standard_normal((2, 5, 5, 1)), rng).values())
     except ValueError:  # shapes that do not fit are a catch, too
         worst = np.inf
     assert (worst < TOLERANCE) == (fault is None)

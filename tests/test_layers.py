@@ -79,9 +79,7 @@ def test_conv_backward_is_the_transpose_of_forward(xp, case):
     set_params(layer, shape, rng)
     layer.params["b"] *= 0
     layer = OnDevice(layer, xp)
-    error = adjoint_error(
-        layer.forward, layer.backward, rng.standard_normal(shape), rng
-    )
+    error = adjoint_error(layer.forward, layer.backward, rng.standard_normal(shape), rng)
     assert error < 1e-12
 
 
@@ -94,9 +92,7 @@ def test_max_pool_equals_loops_and_finite_differences(xp, case):
     np.testing.assert_array_equal(on.forward(x), value)
     np.testing.assert_array_equal(np.asarray(on.layer.argmax.tolist()), argmax)
     dy = rng.standard_normal(value.shape)
-    expected = naive.argmax_unpool(
-        dy, argmax, shape, layer.kernel, layer.stride, layer.pad
-    )
+    expected = naive.argmax_unpool(dy, argmax, shape, layer.kernel, layer.stride, layer.pad)
     np.testing.assert_allclose(on.backward(dy), expected, rtol=1e-14, atol=1e-14)
     assert layer_errors(on, x, rng)["x"] < TOLERANCE
 
@@ -105,25 +101,17 @@ def test_max_pool_equals_loops_and_finite_differences(xp, case):
 def test_unpool_is_the_transpose_of_taking_the_maxima(xp, case):
     layer, shape, rng = case
     x = rng.standard_normal(shape)
-    _, argmax = (
-        a for a in naive.max_pool(x, layer.kernel, layer.stride, layer.pad, layer.ceil)
-    )
-    places = (
-        naive.argmax_unpool
-    )  # its transpose takes u at the arg-max places: done by matrix here
+    _, argmax = (a for a in naive.max_pool(x, layer.kernel, layer.stride, layer.pad, layer.ceil))
+    places = naive.argmax_unpool  # its transpose takes u at the arg-max places: done by matrix here
     basis = np.eye(argmax.size).reshape(argmax.size, *argmax.shape)
-    A = np.stack(
-        [places(e, argmax, shape, layer.kernel, layer.stride, layer.pad) for e in basis]
-    )
+    A = np.stack([places(e, argmax, shape, layer.kernel, layer.stride, layer.pad) for e in basis])
 
     def take(u):
         return np.tensordot(A, u, u.ndim).reshape(argmax.shape)
 
     def unpool(v):
         xp_argmax = xp.asarray(argmax.astype(np.uint8))
-        dx = argmax_unpool(
-            xp.asarray(v), xp_argmax, shape, layer.kernel, layer.stride, layer.pad
-        )
+        dx = argmax_unpool(xp.asarray(v), xp_argmax, shape, layer.kernel, layer.stride, layer.pad)
         return np.asarray(dx.tolist()).reshape(shape)
 
     assert adjoint_error(take, unpool, x, rng) < 1e-12
@@ -160,9 +148,7 @@ def test_dropout(xp):
     y = layer.forward(x, train=True)
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
     assert abs(y.mean() - 1) < 4 * np.sqrt(0.3 / 0.7 / y.size)
-    np.testing.assert_array_equal(
-        layer.backward(x), y
-    )  # the same elements, the same scale
+    np.testing.assert_array_equal(layer.backward(x), y)  # the same elements, the same scale
     with pytest.raises(ValueError, match="dropout probability"):
         Dropout(1.0)
 
@@ -188,9 +174,7 @@ def test_pool_ties_go_to_the_first_in_row_order(xp):
     value, argmax = max_pool(xp.asarray(x), 3, 3)
     assert (value.item(), argmax.item()) == (7, 1)
     value, argmax = max_pool(xp.asarray(x), 2, 1)
-    np.testing.assert_array_equal(
-        np.array(argmax.tolist())[0, :, :, 0], [[1, 0], [0, 1]]
-    )
+    np.testing.assert_array_equal(np.array(argmax.tolist())[0, :, :, 0], [[1, 0], [0, 1]])
     dx = argmax_unpool(xp.ones((1, 2, 2, 1)), argmax, x.shape, 2, 1)
     np.testing.assert_array_equal(
         np.array(dx.tolist())[0, :, :, 0], [[0, 2, 0], [1, 0, 1], [0, 0, 0]]
@@ -269,9 +253,9 @@ def test_float32_stays_float32(xp, name):
     layer.params = {key: xp.asarray(w) for key, w in layer.params.items()}
     y = layer.forward(x)
     dx = layer.backward(y.copy())
-    assert {
-        a.dtype for a in (y, dx, *layer.params.values(), *layer.grads.values())
-    } == {np.dtype("float32")}
+    assert {a.dtype for a in (y, dx, *layer.params.values(), *layer.grads.values())} == {
+        np.dtype("float32")
+    }
 
 
 def test_a_large_batch_is_the_same_as_its_images_alone(xp):

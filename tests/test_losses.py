@@ -24,9 +24,7 @@ TOLERANCE = 1e-7
 def scores_and_labels(draw):
     n, K = draw(st.integers(1, 7)), draw(st.integers(2, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return rng.standard_normal((n, K)) * draw(
-        st.sampled_from([0.1, 1, 5])
-    ), rng.integers(0, K, n)
+    return rng.standard_normal((n, K)) * draw(st.sampled_from([0.1, 1, 5])), rng.integers(0, K, n)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -34,18 +32,14 @@ def scores_and_labels(draw):
 def test_loss_equals_loops_and_gradient_equals_differences(xp, name, case):
     scores, labels = case
     loss, dscores, _ = LOSSES[name](xp.asarray(scores), xp.asarray(labels))
-    expected = getattr(
-        naive, {"DG": "discriminative_loss", "GG": "generative_loss"}[name]
-    )
+    expected = getattr(naive, {"DG": "discriminative_loss", "GG": "generative_loss"}[name])
     assert float(loss) == pytest.approx(expected(scores, labels), rel=1e-12, abs=1e-12)
     numeric = numerical_gradient(
         lambda: float(LOSSES[name](xp.asarray(scores), xp.asarray(labels))[0]),
         scores,
         SMOOTH,
     )
-    if (
-        np.abs(numeric).max() > 1e-3
-    ):  # below, rounding of the loss shows: 1e-16 / eps = 1e-11
+    if np.abs(numeric).max() > 1e-3:  # below, rounding of the loss shows: 1e-16 / eps = 1e-11
         assert relative_error(to_host(dscores), numeric) < TOLERANCE
     else:
         np.testing.assert_allclose(to_host(dscores), numeric, atol=1e-10)

@@ -64,9 +64,7 @@ def test_gradient_of_the_whole_net(xp, loss):
 
     dx = to_host(net.top_down(loss(net.bottom_up(xp.asarray(x)), labels)[1]))
     grads = {name: to_host(g).copy() for name, g in net.named("grads").items()}
-    places = {"x": (x, dx)} | {
-        name: (w, grads[name]) for name, w in net.named().items()
-    }
+    places = {"x": (x, dx)} | {name: (w, grads[name]) for name, w in net.named().items()}
     for name, (array, gradient) in places.items():
         for _ in range(5):
             direction = rng.standard_normal(array.shape)
@@ -98,11 +96,7 @@ def test_starting_at_any_layer(xp):
         direction = rng.standard_normal(x.shape)
         eps = 1e-6
         above, below = (
-            float(
-                (
-                    to_host(net.bottom_up(xp.asarray(x + e * direction), to=name)) * dy
-                ).sum()
-            )
+            float((to_host(net.bottom_up(xp.asarray(x + e * direction), to=name)) * dy).sum())
             for e in (eps, -eps)
         )
         numeric, analytic = (above - below) / (2 * eps), (dx * direction).sum()
@@ -141,9 +135,7 @@ def test_threads_compute_what_one_does(threads, count):
     x, dy = rng.standard_normal((count, 12, 14, 2)), rng.standard_normal((count, 5))
     for _ in range(2):
         np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-12)
-        np.testing.assert_allclose(
-            together.top_down(dy), net.top_down(dy), rtol=1e-10, atol=1e-13
-        )
+        np.testing.assert_allclose(together.top_down(dy), net.top_down(dy), rtol=1e-10, atol=1e-13)
         for name, grad in net.named("grads").items():
             assert relative_error(together.network.named("grads")[name], grad) < 1e-12
     assert parallel(net, 1) is net
@@ -167,17 +159,11 @@ def test_dropout_is_renewed_by_numbers_and_differs_between_threads():
 
 def test_errors_of_a_network():
     net = small_net()
-    with pytest.raises(
-        ValueError, match=r"expected images of \(12, 14, 2\), got \(14, 12, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"expected images of \(12, 14, 2\), got \(14, 12, 2\)"):
         net.bottom_up(np.zeros((1, 14, 12, 2)))
-    with pytest.raises(
-        ValueError, match="no layer 'conv3'; this net has conv1, relu1, pool1"
-    ):
+    with pytest.raises(ValueError, match="no layer 'conv3'; this net has conv1, relu1, pool1"):
         net.bottom_up(np.zeros((1, 12, 14, 2)), to="conv3")
-    with pytest.raises(
-        ValueError, match="layer conv2 on an input of .* no room for a kernel"
-    ):
+    with pytest.raises(ValueError, match="layer conv2 on an input of .* no room for a kernel"):
         Network(
             [("conv1", Conv(2, 3)), ("conv2", Conv(2, 9))],
             (9, 9, 1),
@@ -228,9 +214,7 @@ def test_policies():
 
 def test_sgd_is_caffes_by_hand(xp):
     """Two steps: g += decay w; V = momentum V + lr mult g; w -= V, biases at twice the rate."""
-    net = Network([("fc", Linear(1))], (1,), np.random.default_rng(0)).to(
-        xp, np.float64
-    )
+    net = Network([("fc", Linear(1))], (1,), np.random.default_rng(0)).to(xp, np.float64)
     fc = net.layers["fc"]
     fc.params["w"][...], fc.params["b"][...] = 2.0, 1.0
     sgd = SGD(net, lr=0.1, momentum=0.5, weight_decay=0.01, policy="fixed")

@@ -1,0 +1,126 @@
+"""IDX files, sound and broken; MNIST itself; the order of the images."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from data.idx import read_idx
+from data.mnist import Images, epoch_order, load
+from tests.conftest import idx_bytes
+
+
+def test_mnist_is_what_it_should_be():
+    train, test = load()
+    assert train.images.shape == (60000, 28, 28, 1)
+    assert test.images.shape == (10000, 28, 28, 1)
+    assert train.images.dtype == np.uint8
+    np.testing.assert_array_equal(
+        np.bincount(train.labels), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    )
+    assert train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    x, labels = test.batch(slice(0, 3))
+    assert x.dtype == np.float32
+    assert x.max() <= 255 / 256
+    assert labels.tolist() == [7, 2, 1]
+
+
+def test_plain_and_gzipped_files_and_other_spellings(small_data):
+    expected = load(small_data)
+    for path in list(small_data.iterdir()):
+        contents = gzip.decompress(path.read_bytes())
+        path.unlink()
+        name = path.name.removesuffix(".gz").replace("-idx", ".idx").replace("t10k", "test")
+        (small_data / f"emnist-letters-{name}").write_bytes(contents)
+    for ours, theirs in zip(expected, load(small_data), strict=True):
+        np.testing.assert_array_equal(ours.images, theirs.images)
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+
+
+def test_limit_and_classes(small_data):
+    train, test = load(small_data, limit=50)
+    assert (len(train), len(test)) == (50, 32)
+    with pytest.raises(ValueError, match="no training image of class 3, 4, 5, 6, 7, 8, 9 among 3"):
+        load(small_data, limit=3)
+    with pytest.raises(ValueError, match=r"label 9 of image 9 is out of range, expected 0 .. 7"):
+        load(small_data, classes=8)
+    with pytest.raises(ValueError, match="no training image of class 10, 11"):
+        load(small_data, classes=12)
+
+
+def broken(contents, how):
+    return {
+        "empty": b"",
+        "cut gzip": gzip.compress(contents)[:-30],
+        "damaged gzip": gzip.compress(contents)[:40] + b"x" * 40 + gzip.compress(contents)[80:],
+        "cut data": contents[:-1],
+        "cut header": contents[:9],
+        "too long": contents + b"12",
+        "wrong magic": b"\x00\x00\x0d\x03" + contents[4:],
+        "labels as images": idx_bytes(np.zeros(96, np.uint8)),
+        "a picture": b"\x89PNG\r\n\x1a\n" + contents,
+    }[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("empty", r"starts with 0x\(nothing\)"),
+        ("cut gzip", "broken or truncated gzip"),
+        ("damaged gzip", "broken or truncated gzip"),
+        ("cut data", "truncated: 75263 bytes of data, expected 75264 for"),
+        ("cut header", "truncated in its header: 9 of 16 bytes"),
+        ("too long", "too long: 75266 bytes"),
+        ("wrong magic", "starts with 0x00000d03, expected 0x00000803"),
+        ("labels as images", "starts with 0x00000801, expected 0x00000803"),
+        ("a picture", "not an IDX file"),
+    ],
+)
+def test_broken_files_are_named(small_data, how, message):
+    path = small_data / "train-images-idx3-ubyte.gz"
+    path.write_bytes(broken(gzip.decompress(path.read_bytes()), how))
+    with pytest.raises(ValueError, match=message) as error:
+        load(small_data)
+    assert str(path) in str(error.value)
+
+
+def test_sizes_beyond_memory_are_not_believed(tmp_path):
+    path = tmp_path / "huge"
+    path.write_bytes(bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"data")
+    with pytest.raises(ValueError, match="truncated: 4 bytes of data, expected 79228162458924105385300197375"):  # fmt: skip  # noqa: E501
+        read_idx(path, 3)
+
+
+def test_files_that_do_not_fit_together(small_data):
+    labels = small_data / "train-labels-idx1-ubyte.gz"
+    kept = labels.read_bytes()
+    labels.write_bytes(idx_bytes(np.zeros(95, np.uint8)))
+    with pytest.raises(ValueError, match="96 images in .* but 95 labels"):
+        load(small_data)
+    labels.write_bytes(kept)
+    images = small_data / "t10k-images-idx3-ubyte.gz"
+    images.write_bytes(idx_bytes(np.zeros((32, 20, 28), np.uint8)))
+    with pytest.raises(ValueError, match=r"training images are \(28, 28\) pixels, test images"):
+        load(small_data)
+    images.unlink()
+    with pytest.raises(ValueError, match="no file like t10k-images-idx"):
+        load(small_data)
+    (small_data / "train-images-idx3-ubyte.copy").write_bytes(b"")
+    with pytest.raises(ValueError, match="more than one file like train-images"):
+        load(small_data)
+
+
+def test_empty_and_missing_folders(tmp_path):
+    with pytest.raises(ValueError, match="MNIST's four files are expected there"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        load(tmp_path / "not-there")
+
+
+def test_order_is_a_permutation_of_the_seed_and_epoch():
+    order = epoch_order(100, 3, 1)
+    assert sorted(order) == list(range(100))
+    np.testing.assert_array_equal(order, epoch_order(100, 3, 1))
+    assert (order != epoch_order(100, 3, 2)).any()
+    assert (order != epoch_order(100, 4, 1)).any()
+    assert len(Images(np.zeros((7, 2, 2, 1), np.uint8), np.zeros(7, int), 1)) == 7

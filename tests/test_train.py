@@ -1,0 +1,317 @@
+"""train.py as a user runs it: real MNIST, kills, resumption, and every error in one line."""
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train as script
+from data.mnist import Images
+from nn.backend import gpu_problem
+from nn.dropout import Dropout
+from nn.linear import Linear
+from nn.network import Network
+from nn.relu import ReLU
+from nn.threads import BLAS_VARIABLES
+from nn.weights import load_npz
+from report.run_folder import RunFolder
+from report.train_options import DEFAULTS, complete
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def command(*options):
+    return [sys.executable, str(ROOT / "train.py"), "--device", "cpu", *map(str, options)]
+
+
+def run(*options, cwd=None, **how):
+    return subprocess.run(
+        command(*options), cwd=cwd, capture_output=True, text=True, timeout=900, **how
+    )
+
+
+def rows(folder):
+    with open(folder / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_one_line(result, status, *parts):
+    assert result.returncode == status, result.stderr
+    last = result.stderr.rstrip("\n").split("\n")[-1]
+    if status == 2:
+        assert result.stderr.count("\n") == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert last.startswith("train.py: error: ")
+    for part in parts:
+        assert part in last
+
+
+def same_weights(a, b):
+    a, b = load_npz(a / "model.npz"), load_npz(b / "model.npz")
+    assert set(a) == set(b)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_real_mnist_end_to_end(tmp_path):
+    """Two epochs on a sixth of MNIST: GG, then DG."""
+    result = run("--limit", 10000, "--epochs", 2, "--out", tmp_path / "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "run"
+    files = {"settings.json", "metrics.csv", "curves.png", "checkpoint.npz", "model.npz"}
+    assert {path.name for path in folder.iterdir()} == files
+    first, second = rows(folder)
+    ess = [f"ess_{y}" for y in range(10)]
+    assert list(first) == ["epoch", "stage", "loss", "ess", *ess, "test_error",
+                           "test_error_eq6", "lr", "seconds"]  # fmt: skip
+    assert (first["stage"], second["stage"]) == ("GG", "DG")
+    assert float(first["test_error_eq6"]) < 6.5  # measured: 5.05 after GG alone
+    assert float(first["test_error_eq6"]) < float(first["test_error"])  # Eq. 6 against argmax f
+    assert float(second["test_error"]) < 6  # measured: 4.95
+    assert 0.1 < float(first["ess"]) < 0.5
+    assert float(first["ess"]) == pytest.approx(np.mean([float(first[e]) for e in ess]))
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["switch_epoch"] == 1
+    assert f"test error {float(second['test_error']):.2f} %" in result.stdout
+    assert load_npz(folder / "model.npz")["conv2.w"].shape == (5, 5, 20, 50)
+    again = run("--out", folder, cwd=tmp_path)
+    assert_one_line(again, 2, "already holds a run", "--resume")
+    finished = run("--resume", folder)
+    assert finished.returncode == 0
+    assert "is finished" in finished.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_killed_runs_go_on_bit_identically(tmp_path, small_data, how):
+    """Killed again and again, at any moment, in GG or DG: the weights and metrics are the same."""
+    options = ["--data", small_data, "--epochs", 12, "--batch-size", 8, "--threads", 2]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    folder = tmp_path / "killed"
+    rng = np.random.default_rng(how)
+    for attempt in range(40):
+        process = subprocess.Popen(
+            command(*options, "--out", folder, "--resume"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        start = time.monotonic()
+        wait = rng.uniform(0.3, 1.2) if attempt < 8 else 100
+        while process.poll() is None and time.monotonic() - start < wait:
+            time.sleep(0.01)
+        process.send_signal(how)
+        out, err = process.communicate(timeout=60)
+        if process.returncode == 0:
+            break
+        if how != signal.SIGKILL and "go on with" in err:
+            assert process.returncode == 128 + how
+            assert f"python train.py --resume {folder}" in err
+    assert process.returncode == 0, err
+    same_weights(tmp_path / "whole", folder)
+    for a, b in zip(rows(tmp_path / "whole"), rows(folder), strict=True):
+        a.pop("seconds"), b.pop("seconds")
+        assert a == b
+    assert not [path for path in folder.iterdir() if path.name.startswith(".writing-")] or (
+        how == signal.SIGKILL
+    )
+
+
+def small_training(small_images, **given):
+    """A Training of a net with dropout instead of LeNet, checkpointing what LeNet would."""
+    settings = complete({"threads": 2, "batch_size": 16, "lr": 0.1, **given})
+    layers = [("fc1", Linear(20)), ("relu", ReLU()), ("drop", Dropout(0.5)), ("fc2", Linear(3))]
+    network = Network(layers, (4, 4, 1), np.random.default_rng(0))
+    return script.Training(settings, network, small_images, small_images, np)
+
+
+@pytest.fixture
+def small_images():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 80)
+    images = rng.integers(0, 50, (80, 4, 4, 1)) + 60 * labels[:, None, None, None]
+    return Images(images.astype(np.uint8), labels, 3)
+
+
+def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
+    """Every step of GG and DG, dropout included, is the same after a checkpoint and a restore."""
+    whole = small_training(small_images, epochs=3, switch_epoch=1)
+    run = RunFolder(tmp_path)
+    while whole.epoch <= 3:
+        whole.run_epoch(run, [])
+    resumed = small_training(small_images, epochs=3, switch_epoch=1)
+    while resumed.epoch <= 3:
+        resumed.run_epoch(run, ["a signal"])  # one step, then stop
+        run.save_checkpoint(*resumed.state())
+        resumed = small_training(small_images, epochs=3, switch_epoch=1)
+        resumed.restore(*run.load_checkpoint())
+        if resumed.batch == 5:
+            resumed.run_epoch(run, [])  # only the end of the epoch is left
+    for name, w in whole.network.named().items():
+        np.testing.assert_array_equal(w, resumed.network.named()[name])
+    for a, b in zip(whole.rows, resumed.rows, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_intercepts_are_in_the_bias_after_gg(small_images):
+    training = small_training(small_images, mode="gg", epochs=2)
+    while training.epoch <= 2:
+        training.run_epoch(RunFolder("unused"), [])
+    scores = training.scores(small_images).astype(float)
+    log_mean = np.log(np.exp(scores).mean(axis=0))
+    np.testing.assert_allclose(log_mean, np.log(training.priors), atol=1e-5)
+    wrong = 100 * np.mean(scores.argmax(axis=1) != small_images.labels)
+    assert training.rows[-1]["test_error_eq6"] == pytest.approx(wrong)
+
+
+def test_switch_by_effective_sample_size(small_images):
+    training = small_training(small_images, epochs=6, switch_epoch=5, switch_ess=0.999)
+    stages = []
+    while training.epoch <= 6:
+        stages.append(training.stage)
+        training.run_epoch(RunFolder("unused"), [])
+    assert stages == ["GG"] + ["DG"] * 5
+    assert training.rows[0]["ess"] < 0.999
+    assert training.sgd.lr == 0.003
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
+    result = run("--data", small_data, "--mode", "dg", "--lr", "1e20", "--epochs", 3,
+                 "--out", tmp_path / "run")  # fmt: skip
+    assert_one_line(result, 1, "at iteration 1 of DG in epoch 1", "layer", "smaller --lr",
+                    "before the first checkpoint")  # fmt: skip
+
+
+def test_the_last_good_checkpoint_survives_a_full_disk(tmp_path, small_data):
+    options = ["--data", small_data, "--epochs", 4, "--threads", 1]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    folder = tmp_path / "run"
+    process = subprocess.Popen(command(*options, "--out", folder), stderr=subprocess.PIPE)
+    while not (folder / "checkpoint.npz").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+
+    def no_large_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    before = (folder / "checkpoint.npz").read_bytes()
+    result = run("--resume", folder, preexec_fn=no_large_files)
+    assert_one_line(result, 1, "File too large", "last good checkpoint is")
+    assert (folder / "checkpoint.npz").read_bytes() == before
+    assert run("--resume", folder).returncode == 0
+    same_weights(tmp_path / "whole", folder)
+
+
+def test_a_full_disk_at_the_start(tmp_path, small_data):
+    def no_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    result = run("--data", small_data, "--out", tmp_path / "run", preexec_fn=no_files)
+    assert_one_line(result, 2, "File too large")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--nett", "lenet"], ["--nett", "--help"]),
+        (["--net", "vgg"], ["'vgg'", "lenet"]),
+        (["--mode", "both"], ["'both'", "ggdg"]),
+        (["--epochs", "0"], ["--epochs", "at least 1"]),
+        (["--epochs", "many"], ["--epochs", "'many' is not a number"]),
+        (["--lr", "-1"], ["--lr", "above 0"]),
+        (["--lr", "nan"], ["--lr", "nan"]),
+        (["--momentum", "1"], ["--momentum", "below 1"]),
+        (["--switch-ess", "2"], ["--switch-ess", "at most 1"]),
+        (["--epochs", "5", "--switch-epoch", "5"], ["leaves none for dg"]),
+        (["--mode", "dg", "--switch-ess", "0.3"], ["goes with --mode ggdg"]),
+        (["--data", "/no/such/folder"], ["no such folder: /no/such/folder"]),
+        (["--data", str(ROOT / "docs")], ["no file like train-images"]),
+        (["--classes", "8"], ["label 9 of image", "out of range"]),
+        (["--limit", "5"], ["no training image of class"]),
+        (["--out", "/proc/nowhere"], ["/proc/nowhere"]),
+        (["--out", str(ROOT / "nn")], ["is not empty and holds no run"]),
+        (["--out", str(ROOT / "README.md")], ["README.md"]),
+        (["--resume", "/no/such/run"], ["nothing to resume", "/no/such/run"]),
+        (["--resume"], ["nothing to resume under runs/"]),
+    ],
+)
+def test_errors_are_one_line(tmp_path, options, parts):
+    if "--out" not in options and "--resume" not in options:
+        options = [*options, "--out", tmp_path / "run"]
+    assert_one_line(run(*options, cwd=tmp_path), 2, *parts)
+
+
+@pytest.mark.skipif(gpu_problem() is None, reason="a GPU is there")
+def test_no_gpu_is_said(tmp_path):
+    options = ["--device", "gpu", "--out", tmp_path / "run"]
+    assert_one_line(run(*options), 2, "--device gpu", "use --device cpu")
+
+
+def test_a_failed_start_leaves_nothing_behind(tmp_path):
+    """A command with a mistake in it can be given again, corrected, with the same --out."""
+    folder = tmp_path / "run"
+    assert run("--data", "/no/such/folder", "--out", folder).returncode == 2
+    assert not folder.exists()
+
+
+def test_resume_refuses_other_settings_and_broken_files(tmp_path, small_data):
+    folder = tmp_path / "run"
+    options = ["--data", small_data, "--epochs", 2, "--out", folder]
+    assert run(*options).returncode == 0
+    (folder / "model.npz").unlink()
+    result = run("--resume", folder, "--lr", "0.02")
+    assert_one_line(result, 2, "lr 0.01", "0.02", "keeps its settings")
+    good = (folder / "checkpoint.npz").read_bytes()
+    (folder / "checkpoint.npz").write_bytes(good[: len(good) // 2])
+    assert_one_line(run("--resume", folder), 2, "checkpoint.npz is not a sound .npz file")
+    with open(folder / "checkpoint.npz", "wb") as file:
+        np.savez(file, state="{}")
+    assert_one_line(run("--resume", folder), 2, "not a checkpoint of this program")
+    (folder / "checkpoint.npz").write_bytes(good)
+    (folder / "settings.json").write_text("{")
+    assert_one_line(run("--resume", folder), 2, "settings.json is not sound JSON")
+
+
+def test_defaults_are_the_papers():
+    paper = {"batch_size": 64, "lr": 0.01, "weight_decay": 0.0005, "momentum": 0.9, "epochs": 25,
+             "finetune_lr": 0.003}  # fmt: skip
+    assert {name: DEFAULTS[name] for name in paper} == paper
+    assert complete({})["switch_epoch"] == 16
+
+
+def test_default_folder_is_new_each_time(tmp_path, small_data):
+    options = ["--data", small_data, "--epochs", 2]
+    for _ in range(2):
+        assert run(*options, cwd=tmp_path).returncode == 0
+    names = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert names == {"lenet-ggdg-seed0", "lenet-ggdg-seed0-2"}
+
+
+def test_help_explains_each_option():
+    text = run("--help").stdout
+    for name in DEFAULTS:
+        assert f"--{name.replace('_', '-')} " in text
+    assert "examples:" in text
+
+
+def test_all_cores_are_used():
+    """nn is imported before NumPy, so that the batch is split and BLAS left on one thread."""
+    environment = {k: v for k, v in os.environ.items() if k not in BLAS_VARIABLES}
+    code = "import train; print(train.nn.threads.THREADS)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment,
+                            capture_output=True, text=True, check=True)  # fmt: skip
+    assert int(result.stdout) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.slow
+def test_the_papers_run(tmp_path):
+    """All of MNIST, 25 epochs of GG+DG: the paper's 0.78 %."""
+    result = run("--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert float(rows(tmp_path / "run")[-1]["test_error"]) <= 0.85
