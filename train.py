@@ -261,7 +261,8 @@ def main(argv=None):
         from report.curves import training_curves  # matplotlib takes a while to load
 
         rows = training.rows
-        title = f"{settings['net']}, {settings['mode'].upper().replace('GGDG', 'GG+DG')}, seed {settings['seed']}"
+        mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
+        title = f"{settings['net']}, {mode}, seed {settings['seed']}"
         training_curves(rows, title, run.curves_file)
         weights = {name: to_host(w) for name, w in training.network.named().items()}
         save_npz(run.model_file, weights)

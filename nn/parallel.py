@@ -1,6 +1,7 @@
 """A network run by several threads, each on its part of the batch, over the same parameters."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,13 +22,11 @@ class ParallelNetwork:
 
     def bottom_up(self, x, to=None, train=False):
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
-        parts = max(1, min(len(self.replicas), len(x) // SMALLEST_PART))
-        self.bounds = np.linspace(0, len(x), parts + 1).astype(int)
-        return np.concatenate(self._each(lambda net, part: net.forward(x[part], to, train)))
+        return np.concatenate(self.each(lambda net, part: net.forward(x[part], to, train), len(x)))
 
     def top_down(self, dy, param_grads=True, input_grad=True):
         """dy at the layer where the last bottom_up ended -> dx at the images; see Network."""
-        dx = self._each(lambda net, part: net.backward(dy[part], param_grads, input_grad))
+        dx = self.each(lambda net, part: net.backward(dy[part], param_grads, input_grad), len(dy))
         if param_grads:
             total = self.network.named("grads")
             for net in self.replicas[1 : len(dx)]:
@@ -40,12 +39,15 @@ class ParallelNetwork:
         for place, net in enumerate(self.replicas):
             net.seed(*numbers, place)
 
-    def _each(self, work):
-        """work(net, slice) for each part; the first on this thread, the others on the pool."""
-        starts, ends = self.bounds[:-1], self.bounds[1:]
+    def each(self, work, count):
+        """[work(net, part), ...]: a batch of `count` images in parts, each by a thread of its own.
+
+        The calling thread takes the first part. The parts depend on nothing but the count.
+        """
+        parts = max(1, min(len(self.replicas), count // SMALLEST_PART))
+        bounds = [count * i // parts for i in range(parts + 1)]
         jobs = [
-            (net, slice(start, end))
-            for net, start, end in zip(self.replicas, starts, ends, strict=False)
+            (net, slice(*ends)) for net, ends in zip(self.replicas, pairwise(bounds), strict=False)
         ]
         others = [self.pool.submit(work, *job) for job in jobs[1:]]
         return [work(*jobs[0]), *(other.result() for other in others)]

@@ -1,0 +1,64 @@
+"""Whether to believe a sample: autocorrelation, effective sample size, split R-hat.
+
+All take a trace of one number (a node's score) over iterations: draws (n chains, m iterations).
+"""
+
+import numpy as np
+
+
+def autocovariance(draws):
+    """Of each chain at lags 0 .. m - 1, biased (divided by m): (n, m) -> (n, m)."""
+    m = draws.shape[1]
+    centred = draws - draws.mean(axis=1, keepdims=True)
+    spectrum = np.fft.rfft(centred, n=2 * m)  # padded with zeros: no wrap-around
+    return np.fft.irfft(spectrum * spectrum.conj(), n=2 * m)[:, :m] / m
+
+
+def autocorrelation(draws):
+    """Of each chain, 1 at lag 0; nan for a chain that never moved: (n, m) -> (n, m)."""
+    covariance = autocovariance(draws)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return covariance / covariance[:, :1]
+
+
+def between_and_within(draws):
+    """(pooled variance estimate var+, mean within-chain variance) of n chains of m draws."""
+    m = draws.shape[1]
+    within = draws.var(axis=1, ddof=1).mean()
+    means = draws.mean(axis=1)
+    between = means.var(ddof=1) if len(draws) > 1 else 0.0
+    return (m - 1) / m * within + between, within
+
+
+def split_rhat(draws):
+    """sqrt(var+ / W) over the halves of the chains (Gelman et al., BDA3, section 11.4): near 1 if
+    they agree. nan if there are fewer than 4 draws or nothing moved.
+    """
+    half = draws.shape[1] // 2
+    if half < 2:
+        return float("nan")
+    halves = np.concatenate([draws[:, :half], draws[:, -half:]])
+    pooled, within = between_and_within(halves)
+    return float(np.sqrt(pooled / within)) if within > 0 else float("nan")
+
+
+def effective_sample_size(draws):
+    """n m / (1 + 2 sum of autocorrelations), the sum ended by Geyer's initial monotone sequence.
+
+    The number of independent draws that would estimate the mean as well (BDA3, section 11.5).
+    nan if there are fewer than 4 draws or nothing moved.
+    """
+    n, m = draws.shape
+    pooled, within = between_and_within(draws)
+    if m < 4 or not pooled > 0:
+        return float("nan")
+    covariance = autocovariance(draws).mean(axis=0) * m / (m - 1)
+    rho = 1 - (within - covariance) / pooled
+    rho[0] = 1
+    pairs = rho[0 : m - m % 2 : 2] + rho[1 : m - m % 2 + 1 : 2]  # positive for a reversible chain
+    ends = np.flatnonzero(pairs <= 0)
+    pairs = np.minimum.accumulate(pairs[: ends[0]] if len(ends) else pairs)
+    time = max(
+        2 * pairs.sum() - 1, 1 / np.log10(n * m)
+    )  # the bound is Stan's, for antithetic chains
+    return float(n * m / time)

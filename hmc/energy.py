@@ -1,0 +1,87 @@
+"""The energy of a node of a ConvNet: what the chains walk on (section 4.6)."""
+
+import math
+
+import numpy as np
+
+from nn.backend import array_module, to_device
+from nn.buffers import Buffers
+
+
+class NodeEnergy:
+    """U(x) = (-f(x) + |x|^2 / (2 sigma^2)) / T, whose exp(-U) is exp(f) q at temperature T.
+
+    f(x) is the score of one unit (a channel) of `layer`, at `position` (row, column) of its map,
+    by default the centre; q is white noise N(0, sigma^2 I) in the net's own input units. `unit` is
+    an int, or an int for each chain. Name a convolution, not the ReLU above it: where a unit is
+    below 0, its ReLU has no gradient to follow. ValueError if there is no such node.
+    """
+
+    def __init__(self, network, layer, unit, position=None, sigma=1.0, temperature=1.0):
+        self.network, self.layer = network, layer
+        self.unit = np.atleast_1d(unit)
+        self.position = check_node(network, layer, self.unit, position)
+        self.sigma, self.temperature = sigma, temperature
+        self.buffers = Buffers()
+
+    def __call__(self, x):
+        """x (n, H, W, C) -> U (n,) float64, dU/dx like x, in a buffer that the next call reuses.
+
+        One bottom-up and one top-down pass. Sums are in float64: at T = 0.001 the rounding of a
+        float32 sum would change the acceptance.
+        """
+        xp = array_module(x)
+        n = len(x)
+        unit = to_device(np.broadcast_to(self.unit, n), xp)
+        gradient = self.buffers.get("gradient", x.shape, x.dtype, xp)
+        score = xp.empty(n, xp.float64)
+
+        def of_some(net, chains):
+            f = net.forward(x[chains], self.layer)
+            node = (xp.arange(len(f)), *self.position, unit[chains])
+            score[chains] = f[node]
+            df = xp.zeros_like(f)
+            df[node] = 1
+            dfdx = net.backward(df, param_grads=False)
+            part = gradient[chains]
+            xp.multiply(x[chains], 1 / self.sigma**2, out=part)
+            part -= dfdx
+            part /= self.temperature
+
+        self.network.each(of_some, n)
+        self.score = score
+        flat = x.reshape(n, -1)
+        squares = xp.multiply(flat, flat, out=self.buffers.get("squares", flat.shape, x.dtype, xp))
+        square = squares.sum(axis=1, dtype=xp.float64)
+        return (square / (2 * self.sigma**2) - score) / self.temperature, gradient
+
+
+def check_node(network, layer, units, position):
+    """The position as a tuple: () for a layer without a map, else (row, column)."""
+    if layer not in network.shapes:
+        raise ValueError(f"no layer {layer!r}; this net has {', '.join(network.shapes)}")
+    *size, channels = network.shapes[layer]
+    if np.min(units) < 0 or np.max(units) >= channels:
+        bad = np.min(units) if np.min(units) < 0 else np.max(units)
+        raise ValueError(f"layer {layer} has units 0 .. {channels - 1}, not {bad}")
+    if not size:
+        if position is not None:
+            raise ValueError(f"layer {layer} is not a map: it has no positions")
+        return ()
+    position = tuple(s // 2 for s in size) if position is None else tuple(position)
+    if not all(0 <= p < s for p, s in zip(position, size, strict=True)):
+        raise ValueError(
+            f"position {position[0]},{position[1]} is outside the map of {layer}, whose rows are "
+            f"0 .. {size[0] - 1} and columns 0 .. {size[1] - 1}"
+        )
+    return position
+
+
+def rounding_error(energy, energy64, x):
+    """max |U in float32 - U in float64| over the chains at x: the noise in each H.
+
+    Beside it, energy differences of an accepted step are of the order of 1.
+    """
+    value, _ = energy(x)
+    exact, _ = energy64(x.astype("float64"))
+    return float(abs(value - exact).max()) if len(x) else math.nan

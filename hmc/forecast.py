@@ -1,0 +1,55 @@
+"""What a chain will do, told before it runs: f ignored, U is a harmonic oscillator."""
+
+import math
+from dataclasses import dataclass
+
+STUCK = 0.1  # share of the start that may remain
+QUARTER_TURN = math.pi / 2  # after it, a trajectory has forgotten where it began
+
+
+@dataclass
+class Forecast:
+    """theta: the angle by which one trajectory turns the chain, in radians.
+
+    remains: correlation of the last picture with the first, |cos theta|^iterations.
+    reached: share of the shift sigma^2 df/dx that a constant gradient would bring.
+    warning: what is wrong and settings that would do, or "".
+    """
+
+    theta: float
+    remains: float
+    reached: float
+    warning: str
+
+
+def forecast(iterations, step_size, steps, sigma, mass, temperature):
+    """The chain of these settings without f: x -> x cos theta + sigma sqrt(T) sin theta N(0, 1).
+
+    theta = eps L / (sigma sqrt(T m)): U = |x|^2 / (2 sigma^2 T) turns with frequency
+    1 / (sigma sqrt(T m)).
+    """
+    period = sigma * math.sqrt(temperature * mass)
+    theta = step_size * steps / period
+    power = math.cos(theta) ** iterations
+    remains, reached = abs(power), 1 - power
+    better = QUARTER_TURN * period / steps
+    warning = ""
+    if step_size / period >= 2:
+        warning = (
+            f"unstable: a step of {step_size:.3g} is beyond 2 sigma sqrt(T m) = {2 * period:.3g}; "
+            f"--step-size {better:.3g} would do"
+        )
+    elif remains > STUCK and abs(math.sin(theta)) < 0.3 and theta > 1:
+        warning = (
+            f"resonance: theta = {theta:.2f} is near {round(theta / math.pi)} pi: a trajectory "
+            f"ends where it began, and {remains:.0%} of the start will remain; "
+            f"--step-size {better:.3g} would do"
+        )
+    elif remains > STUCK:
+        cooler = (step_size * steps / (QUARTER_TURN * sigma)) ** 2 / mass
+        warning = (
+            f"the chain will hardly move: theta = {theta:.3f}, and after {iterations} iterations "
+            f"{remains:.0%} of the start will remain; --step-size {better:.3g}, or "
+            f"--temperature {cooler:.3g}, would do"
+        )
+    return Forecast(theta, remains, reached, warning)

@@ -1,0 +1,26 @@
+"""The leapfrog integrator of Hamilton's equations (Eq. 20-22)."""
+
+from nn.backend import array_module
+
+
+def leapfrog(energy, x, momentum, gradient, step_size, steps, mass=1.0):
+    """Move (x, momentum) along a trajectory of `steps` leapfrog steps, in place.
+
+    energy(x) -> value, gradient for a batch of chains, the first axis of x. `gradient` is dU/dx at
+    the x given; step_size is a number or an array that broadcasts against x (one for each chain).
+    Returns energy's value and gradient at the end. One gradient a step: the half step that ends
+    one step and the half step that begins the next are taken together.
+
+        phi(t + eps/2) = phi(t) - eps/2 dU/dx(x(t))                    Eq. 20
+        x(t + eps)     = x(t) + eps phi(t + eps/2) / m                 Eq. 21
+        phi(t + eps)   = phi(t + eps/2) - eps/2 dU/dx(x(t + eps))      Eq. 22
+    """
+    xp = array_module(x)
+    change = xp.empty_like(x)
+    momentum -= xp.multiply(gradient, step_size / 2, out=change)  # Eq. 20
+    for step in range(steps):
+        x += xp.multiply(momentum, step_size / mass, out=change)  # Eq. 21
+        value, gradient = energy(x)
+        half = 1 if step < steps - 1 else 0.5  # Eq. 22, and Eq. 20 of the next step
+        momentum -= xp.multiply(gradient, step_size * half, out=change)
+    return value, gradient

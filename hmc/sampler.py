@@ -1,0 +1,99 @@
+"""Hamiltonian Monte Carlo for a batch of chains, each accepted or rejected for itself."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmc.leapfrog import leapfrog
+from nn.backend import array_module, to_device, to_host
+
+DIVERGENT = 1000  # an energy error this large is no longer rounding of the trajectory
+
+
+@dataclass
+class State:
+    """Chains at x (n, ...), with energy's value (n,) and gradient (n, ...) there."""
+
+    x: np.ndarray
+    value: np.ndarray
+    gradient: np.ndarray
+
+
+class HMC:
+    """Samples from exp(-U(x) / temperature) by trajectories of leapfrog steps.
+
+    energy(x) -> U (n,), dU/dx (n, ...) for x (n, ...) of any shape behind the chain axis.
+    step_size: a number, or (n,), one for each chain. mass: of every coordinate,
+    K = |phi|^2 / (2 mass). jitter: the length of each trajectory is eps L (1 + jitter u), u
+    uniform in [-1, 1], drawn anew for each chain, so that none stays on a resonance.
+    steps = 1 is Langevin dynamics (with the Metropolis correction).
+    """
+
+    def __init__(self, energy, step_size, steps, mass=1.0, temperature=1.0, jitter=0.0):
+        self.energy = energy
+        self.step_size, self.steps = step_size, steps
+        self.mass, self.temperature, self.jitter = mass, temperature, jitter
+
+    def start(self, x):
+        """The state of chains that begin at x."""
+        value, gradient = self._tempered(x)
+        return State(x.copy(), value.copy(), gradient.copy())
+
+    def step(self, state, rng):
+        """One trajectory of every chain, in place: (state, info).
+
+        info, each (n,) on the host: probability (of acceptance), accepted, energy_error (H at the
+        end minus at the start), divergent (the error is above 1000 or not finite).
+        """
+        xp = array_module(state.x)
+        n, shape = len(state.x), state.x.shape
+        each = (n,) + (1,) * (len(shape) - 1)  # a number for each chain, against x
+        step_size = np.broadcast_to(self.step_size, n)
+        if self.jitter:
+            step_size = step_size * (1 + self.jitter * rng.uniform(-1, 1, n))
+        step_size = to_device(step_size.reshape(each).astype(state.x.dtype), xp)
+        noise = rng.standard_normal(shape, np.float32).astype(state.x.dtype, copy=False)
+        uniform = rng.random(n)
+
+        momentum = to_device(noise, xp)
+        momentum *= self.mass**0.5
+        x = state.x.copy()
+        kinetic = self._kinetic(momentum)
+        value, gradient = leapfrog(
+            self._tempered, x, momentum, state.gradient, step_size, self.steps, self.mass
+        )
+        error = to_host(value + self._kinetic(momentum) - state.value - kinetic)
+        with np.errstate(over="ignore", invalid="ignore"):
+            divergent = ~(np.abs(error) < DIVERGENT)
+            probability = np.where(np.isfinite(error), np.exp(np.minimum(0, -error)), 0.0)
+        accepted = uniform < probability
+
+        moved = to_device(accepted, xp)
+        xp.copyto(state.value, value, where=moved)
+        xp.copyto(state.x, x, where=moved.reshape(each))
+        xp.copyto(state.gradient, gradient, where=moved.reshape(each))
+        return state, {
+            "probability": probability,
+            "accepted": accepted,
+            "energy_error": error,
+            "divergent": divergent,
+        }
+
+    def _tempered(self, x):
+        value, gradient = self.energy(x)
+        if self.temperature != 1:
+            return value / self.temperature, gradient / self.temperature
+        return value, gradient
+
+    def _kinetic(self, momentum):
+        """|phi|^2 / (2 m) of each chain, summed in float64."""
+        flat = momentum.reshape(len(momentum), -1)
+        return (flat * flat).sum(axis=1, dtype="float64") / (2 * self.mass)
+
+
+def ascend(energy, state, step_size):
+    """One step of activation maximisation, the limit T = 0: x -= step_size dU/dx, in place."""
+    state.x -= step_size * state.gradient
+    value, gradient = energy(state.x)
+    state.value[...], state.gradient[...] = value, gradient
+    return state
