@@ -27,6 +27,7 @@ from nn.parallel import parallel
 from nn.sgd import SGD
 from nn.weights import save_npz
 from report.console import fail_in_one_line, stop_signals
+from report.run_folder import write_csv
 from report.train_options import settings_and_folder
 
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
@@ -221,7 +222,7 @@ def main(argv=None):
     with fail_in_one_line(status=2):
         settings, run, resumed = settings_and_folder(argv)
         if resumed and run.finished():
-            print(f"{run.path} is finished: the weights are in {run.model_file}")
+            print(f"{run.path} is finished: the weights are in {run.result_file}")
             return
         xp, device = choose_device(settings["device"])
         train, test = mnist.load(settings["data"], settings["classes"], settings["limit"])
@@ -251,7 +252,7 @@ def main(argv=None):
             whole = training.run_epoch(run, stopped)
             run.save_checkpoint(*training.state())
             if training.rows:
-                run.write_metrics(training.rows)
+                write_csv(run.path / "metrics.csv", training.rows)
             if stopped or not whole:
                 print(
                     f"stopped; go on with: python train.py --resume {run.path}",
@@ -263,13 +264,13 @@ def main(argv=None):
         rows = training.rows
         mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
         title = f"{settings['net']}, {mode}, seed {settings['seed']}"
-        training_curves(rows, title, run.curves_file)
+        training_curves(rows, title, run.path / "curves.png")
         weights = {name: to_host(w) for name, w in training.network.named().items()}
-        save_npz(run.model_file, weights)
+        save_npz(run.result_file, weights | {"input_shape": np.array(network.input_shape)})
     minutes = sum(row["seconds"] for row in rows) / 60
     print(
         f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
-        f"{minutes:.1f} minutes; weights in {run.model_file}"
+        f"{minutes:.1f} minutes; weights in {run.result_file}"
     )
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nn.backend import array_module, to_device
+from nn.backend import array_module, to_device, to_host
 from nn.buffers import Buffers
 
 
@@ -36,7 +36,8 @@ class NodeEnergy:
         gradient = self.buffers.get("gradient", x.shape, x.dtype, xp)
         score = xp.empty(n, xp.float64)
 
-        def of_some(net, chains):
+        @np.errstate(over="ignore", invalid="ignore")  # a chain that diverges is not an error
+        def walk(net, chains):
             f = net.forward(x[chains], self.layer)
             node = (xp.arange(len(f)), *self.position, unit[chains])
             score[chains] = f[node]
@@ -48,12 +49,20 @@ class NodeEnergy:
             part -= dfdx
             part /= self.temperature
 
-        self.network.each(of_some, n)
+        self.network.each(walk, n)
         self.score = score
         flat = x.reshape(n, -1)
         squares = xp.multiply(flat, flat, out=self.buffers.get("squares", flat.shape, x.dtype, xp))
         square = squares.sum(axis=1, dtype=xp.float64)
         return (square / (2 * self.sigma**2) - score) / self.temperature, gradient
+
+    def slope(self, x):
+        """max |df/dx| of each chain at x: (n,) on the host. 0 where f does not feel the image."""
+        _, gradient = self(x)
+        dfdx = x / self.sigma**2 - gradient * self.temperature
+        flat = to_host(abs(dfdx).reshape(len(x), -1).max(axis=1))
+        noise = 1e-5 * to_host(abs(x).reshape(len(x), -1).max(axis=1)) / self.sigma**2
+        return np.where(flat > noise, flat, 0)
 
 
 def check_node(network, layer, units, position):

@@ -39,6 +39,7 @@ class HMC:
         value, gradient = self._tempered(x)
         return State(x.copy(), value.copy(), gradient.copy())
 
+    @np.errstate(over="ignore", invalid="ignore")  # a chain that diverges is rejected, no error
     def step(self, state, rng):
         """One trajectory of every chain, in place: (state, info).
 
@@ -63,9 +64,8 @@ class HMC:
             self._tempered, x, momentum, state.gradient, step_size, self.steps, self.mass
         )
         error = to_host(value + self._kinetic(momentum) - state.value - kinetic)
-        with np.errstate(over="ignore", invalid="ignore"):
-            divergent = ~(np.abs(error) < DIVERGENT)
-            probability = np.where(np.isfinite(error), np.exp(np.minimum(0, -error)), 0.0)
+        divergent = ~(np.abs(error) < DIVERGENT)
+        probability = np.where(np.isfinite(error), np.exp(np.minimum(0, -error)), 0.0)
         accepted = uniform < probability
 
         moved = to_device(accepted, xp)

@@ -18,6 +18,7 @@ class Layer:
     y, dx and grads stay valid until the next call of the same layer: they live in kept buffers.
     """
 
+    kernel = stride = (1, 1)  # of its windows; None if a unit sees the whole image
     rates = {"w": (1.0, 1.0), "b": (2.0, 1.0)}
 
     def __init__(self):

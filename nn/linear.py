@@ -13,6 +13,8 @@ class Linear(Layer):
     An image (N, H, W, C) is flattened in that order: channels run fastest.
     """
 
+    kernel = stride = None
+
     def __init__(self, units, filler=xavier, bias_filler=zeros):
         super().__init__()
         self.units = units

@@ -17,16 +17,24 @@ class Network:
         if len(self.layers) != len(layers):
             raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
         self.input_shape = tuple(input_shape)
-        self.shapes = {}
-        shape = self.input_shape
-        for name, layer in layers:
+        self.shapes = self.measure(lambda layer, shape: layer.initialize(shape, rng))
+
+    def measure(self, prepare=lambda layer, shape: None):
+        """{name: shape of the layer's output}; prepare(layer, input_shape) is called before."""
+        shapes, shape = {}, self.input_shape
+        for name, layer in self.layers.items():
             try:
-                layer.initialize(shape, rng)
+                prepare(layer, shape)
                 shape = layer.output_shape(shape)
             except ValueError as error:
                 raise ValueError(f"layer {name} on an input of {shape}: {error}") from None
-            self.shapes[name] = shape
-        self.last = next(reversed(self.layers))
+            shapes[name] = shape
+        return shapes
+
+    @property
+    def last(self):
+        """The name of the top layer."""
+        return next(reversed(self.layers))
 
     def bottom_up(self, x, to=None, train=False):
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
@@ -94,9 +102,11 @@ class Network:
     def to(self, xp=np, dtype=None):
         """Move the parameters to the array library xp and, if given, to another dtype."""
         for layer in self.layers.values():
-            for key, array in layer.params.items():
-                array = to_device(array, xp)
-                layer.params[key] = array if dtype is None else array.astype(dtype)
+            moved = {key: to_device(array, xp) for key, array in layer.params.items()}
+            layer.params = {
+                key: array if dtype is None else array.astype(dtype, copy=False)
+                for key, array in moved.items()
+            }  # a new dict: replicas made before keep theirs
         return self
 
     def seed(self, *numbers):
@@ -104,6 +114,31 @@ class Network:
         for place, layer in enumerate(self.layers.values()):
             if isinstance(layer, Dropout):
                 layer.rng = np.random.default_rng((*numbers, place))
+
+    def receptive_field(self, layer):
+        """(height, width) of the part of an image that one unit of `layer` sees."""
+        size = (1, 1)
+        names = list(self.layers)
+        for name in reversed(names[: names.index(layer) + 1]):
+            below = self.layers[name]
+            if below.kernel is None:
+                return self.input_shape[:2]
+            size = tuple(
+                (n - 1) * s + k for n, s, k in zip(size, below.stride, below.kernel, strict=True)
+            )
+        return size
+
+    def up_to(self, layer, input_shape=None):
+        """The lower part of this net, ending with `layer`, over the same parameters.
+
+        input_shape: images of another size than the net was made for; ValueError if too small.
+        """
+        names = list(self.layers)
+        part = {name: self.layers[name] for name in names[: names.index(layer) + 1]}
+        twin = Network.__new__(Network)
+        twin.layers, twin.input_shape = part, tuple(input_shape or self.input_shape)
+        twin.shapes = twin.measure()
+        return twin.replica()
 
     def replica(self):
         """The same net over the same parameters, with gradients and buffers of its own."""

@@ -16,7 +16,7 @@ class ParallelNetwork:
     """
 
     def __init__(self, network, threads):
-        self.network = network
+        self.network, self.shapes = network, network.shapes
         self.replicas = [network, *(network.replica() for _ in range(threads - 1))]
         self.pool = ThreadPoolExecutor(max(1, threads - 1))
 

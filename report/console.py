@@ -97,3 +97,8 @@ def number(kind, low=None, high=None, above=None, below=None):
         return value
 
     return convert
+
+
+def absolute_path(text):
+    """An argparse type: a path that stays the same when a run is resumed from elsewhere."""
+    return os.path.abspath(text)

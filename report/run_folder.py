@@ -1,9 +1,8 @@
-"""The folder of one training run: settings, metrics, a checkpoint to go on from, the final net.
+"""The folder of one run: what was asked for, a checkpoint to go on from, what came out.
 
 settings.json    what was asked for
-metrics.csv      a row for each epoch
 checkpoint.npz   everything needed to go on exactly where the run was
-model.npz        the final weights;  curves.png  the metrics as a picture
+the result       model.npz or samples.npz: written last, so a folder that has it is finished
 """
 
 import csv
@@ -17,19 +16,17 @@ from nn.weights import load_npz, save_npz, write_whole
 class RunFolder:
     """A run's files. Each is written whole, so a run killed at any moment leaves sound ones."""
 
-    def __init__(self, path):
+    def __init__(self, path, result="model.npz"):
         self.path = Path(path)
         self.settings_file = self.path / "settings.json"
         self.checkpoint_file = self.path / "checkpoint.npz"
-        self.model_file = self.path / "model.npz"
-        self.metrics_file = self.path / "metrics.csv"
-        self.curves_file = self.path / "curves.png"
+        self.result_file = self.path / result
 
     def holds_a_run(self):
         return self.settings_file.exists()
 
     def finished(self):
-        return self.model_file.exists()
+        return self.result_file.exists()
 
     def check_free(self):
         """ValueError if the folder already holds something."""
@@ -46,8 +43,7 @@ class RunFolder:
     def create(self, settings):
         """Begin a run here."""
         self.path.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(settings, indent=2) + "\n"
-        write_whole(self.settings_file, lambda file: file.write(text.encode()))
+        write_json(self.settings_file, settings)
 
     def settings(self):
         try:
@@ -68,13 +64,19 @@ class RunFolder:
             raise ValueError(f"{self.checkpoint_file} is not a checkpoint: it has no `state`")
         return arrays, json.loads(str(arrays.pop("state")))  # Python writes floats exactly
 
-    def write_metrics(self, rows):
-        """rows: a dict for each epoch, all with the same keys."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(self.metrics_file, lambda file: file.write(text.getvalue().encode()))
+
+def write_json(path, contents):
+    text = json.dumps(contents, indent=2) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_csv(path, rows):
+    """rows: a dict for each row, all with the same keys."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def free_folder(parent, name):
@@ -85,3 +87,43 @@ def free_folder(parent, name):
         if not path.exists():
             return path
         number += 1
+
+
+def open_run(given, complete, parent, name, result):
+    """(settings, RunFolder, whether it is resumed) from the options given on a command line.
+
+    complete(given) -> all settings. Without an --out, the folder is a new one under `parent`, with
+    a `name` into which the settings are filled. A resumed run keeps the settings it was begun
+    with. ValueError if the command contradicts them or the folder holds something else.
+    """
+    resume, out = given.pop("resume", False), given.pop("out", None)
+    if resume is False:
+        settings = complete(given)
+        run = RunFolder(out or free_folder(parent, name.format(**settings)), result)
+        run.check_free()
+        return settings, run, False
+
+    run = RunFolder(resume or out or latest_run(parent, result), result)
+    if not run.holds_a_run():
+        if out is None:
+            raise ValueError(f"nothing to resume: {run.path} holds no run")
+        run.check_free()  # killed before it began, or the first of several tries
+        return complete(given), run, False
+    settings = run.settings()
+    for option, value in given.items():
+        if option not in settings or value != settings[option]:
+            raise ValueError(
+                f"{run.path} has {option.replace('_', '-')} {settings.get(option)}, the command "
+                f"says {value}: a resumed run keeps its settings; for a new one, choose another "
+                "--out"
+            )
+    return settings, run, True
+
+
+def latest_run(parent, result):
+    """The unfinished run under `parent` that was written to last."""
+    runs = [RunFolder(path.parent, result) for path in Path(parent).glob("*/settings.json")]
+    unfinished = [run for run in runs if not run.finished()]
+    if not unfinished:
+        raise ValueError(f"nothing to resume under {parent}/: name the folder, --resume FOLDER")
+    return max(unfinished, key=lambda run: run.path.stat().st_mtime).path

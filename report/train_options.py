@@ -1,13 +1,11 @@
 """The options of train.py: what they mean, their defaults (the paper's), what goes together."""
 
-from pathlib import Path
-
 from nn.fillers import FILLERS
 from nn.nets import NETS
 from nn.sgd import POLICIES
 from nn.threads import THREADS
-from report.console import OneLineParser, number
-from report.run_folder import RunFolder, free_folder
+from report.console import OneLineParser, absolute_path, number
+from report.run_folder import open_run
 
 DEFAULTS = {
     "net": "lenet",
@@ -82,7 +80,7 @@ def parser():
     option("--threads", "threads that share a batch on the CPU", type=number(int, low=1, high=256),
            metavar="N")  # fmt: skip
     option("--data", "folder with four IDX files, gzipped or not (default: MNIST, included)",
-           metavar="FOLDER")  # fmt: skip
+           type=absolute_path, metavar="FOLDER")  # fmt: skip
     option(
         "--classes",
         "number of classes in the data",
@@ -106,50 +104,14 @@ def parser():
 
 
 def settings_and_folder(argv):
-    """(settings, RunFolder, whether it is resumed) from a command line.
-
-    A resumed run keeps the settings it was begun with. ValueError if the command contradicts
-    them, if the folder holds another run, or if options do not go together.
-    """
+    """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
     given = vars(parser().parse_args(argv))
-    resume, out = given.pop("resume", False), given.pop("out", None)
-    if resume is False:
-        settings = complete(given)
-        name = f"{settings['net']}-{settings['mode']}-seed{settings['seed']}"
-        run = RunFolder(out or free_folder("runs", name))
-        run.check_free()
-        return settings, run, False
-
-    run = RunFolder(resume or out or latest_run())
-    if not run.holds_a_run():
-        if out is None:
-            raise ValueError(f"nothing to resume: {run.path} holds no run")
-        run.check_free()  # killed before it began, or the first of several tries
-        return complete(given), run, False
-    settings = run.settings()
-    for name, value in given.items():
-        if name not in settings or value != settings[name]:
-            raise ValueError(
-                f"{run.path} has {name.replace('_', '-')} {settings.get(name)}, the command says "
-                f"{value}: a resumed run keeps its settings; choose another --out for a new one"
-            )
-    return settings, run, True
-
-
-def latest_run():
-    """The unfinished run under runs/ that was written to last."""
-    runs = [RunFolder(path.parent) for path in Path("runs").glob("*/settings.json")]
-    unfinished = [run for run in runs if not run.finished()]
-    if not unfinished:
-        raise ValueError("nothing to resume under runs/: name the folder, --resume FOLDER")
-    return max(unfinished, key=lambda run: run.path.stat().st_mtime).path
+    return open_run(given, complete, "runs", "{net}-{mode}-seed{seed}", "model.npz")
 
 
 def complete(given):
     """All settings from those given. ValueError if they do not go together."""
     settings = {**DEFAULTS, **given}
-    if settings["data"] is not None:
-        settings["data"] = str(Path(settings["data"]).resolve())
     epochs = settings["epochs"]
     if settings["mode"] != "ggdg":
         for name in ("switch_epoch", "switch_ess", "finetune_lr"):

@@ -157,6 +157,25 @@ def test_dropout_is_renewed_by_numbers_and_differs_between_threads():
     assert (y[:20] != y[20:]).any()
 
 
+def test_receptive_fields_and_the_part_below_a_layer():
+    net = build("lenet")
+    fields = {"conv1": (5, 5), "pool1": (6, 6), "conv2": (14, 14), "pool2": (16, 16)}
+    for name, field in fields.items():
+        assert net.receptive_field(name) == field
+        part = net.up_to(name, (*field, 1))
+        assert part.shapes[name][:2] == (1, 1)
+        assert part.last == name
+        # What the unit sees in its own field is what it sees there in a whole image.
+        x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+        whole = net.bottom_up(x, to=name)
+        np.testing.assert_allclose(part.bottom_up(x[:, : field[0], : field[1]])[:, 0, 0],
+                                   whole[:, 0, 0], rtol=1e-4, atol=1e-5)  # fmt: skip
+    assert net.receptive_field("fc2") == (28, 28)
+    assert net.up_to("fc1").shapes["fc1"] == (500,)
+    with pytest.raises(ValueError, match="layer conv1 on an input of .* no room"):
+        net.up_to("conv1", (4, 9, 1))
+
+
 def test_errors_of_a_network():
     net = small_net()
     with pytest.raises(ValueError, match=r"expected images of \(12, 14, 2\), got \(14, 12, 2\)"):

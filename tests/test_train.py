@@ -1,6 +1,5 @@
 """train.py as a user runs it: real MNIST, kills, resumption, and every error in one line."""
 
-import csv
 import json
 import os
 import resource
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,34 +22,12 @@ from nn.threads import BLAS_VARIABLES
 from nn.weights import load_npz
 from report.run_folder import RunFolder
 from report.train_options import DEFAULTS, complete
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def command(*options):
-    return [sys.executable, str(ROOT / "train.py"), "--device", "cpu", *map(str, options)]
+from tests import scripts
+from tests.scripts import ROOT, assert_one_line, command, rows, until_finished
 
 
-def run(*options, cwd=None, **how):
-    return subprocess.run(
-        command(*options), cwd=cwd, capture_output=True, text=True, timeout=900, **how
-    )
-
-
-def rows(folder):
-    with open(folder / "metrics.csv") as file:
-        return list(csv.DictReader(file))
-
-
-def assert_one_line(result, status, *parts):
-    assert result.returncode == status, result.stderr
-    last = result.stderr.rstrip("\n").split("\n")[-1]
-    if status == 2:
-        assert result.stderr.count("\n") == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    assert last.startswith("train.py: error: ")
-    for part in parts:
-        assert part in last
+def run(*options, **how):
+    return scripts.run("train.py", *options, **how)
 
 
 def same_weights(a, b):
@@ -95,24 +71,8 @@ def test_killed_runs_go_on_bit_identically(tmp_path, small_data, how):
     options = ["--data", small_data, "--epochs", 12, "--batch-size", 8, "--threads", 2]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0
     folder = tmp_path / "killed"
-    rng = np.random.default_rng(how)
-    for attempt in range(40):
-        process = subprocess.Popen(
-            command(*options, "--out", folder, "--resume"),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        start = time.monotonic()
-        wait = rng.uniform(0.3, 1.2) if attempt < 8 else 100
-        while process.poll() is None and time.monotonic() - start < wait:
-            time.sleep(0.01)
-        process.send_signal(how)
-        out, err = process.communicate(timeout=60)
-        if process.returncode == 0:
-            break
-        if how != signal.SIGKILL and "go on with" in err:
-            assert process.returncode == 128 + how
-            assert f"python train.py --resume {folder}" in err
-    assert process.returncode == 0, err
+    waits = np.random.default_rng(how).uniform(0.3, 1.2, 8)
+    until_finished(how, waits, "train.py", *options, "--out", folder)
     same_weights(tmp_path / "whole", folder)
     for a, b in zip(rows(tmp_path / "whole"), rows(folder), strict=True):
         a.pop("seconds"), b.pop("seconds")
@@ -191,7 +151,9 @@ def test_the_last_good_checkpoint_survives_a_full_disk(tmp_path, small_data):
     options = ["--data", small_data, "--epochs", 4, "--threads", 1]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0
     folder = tmp_path / "run"
-    process = subprocess.Popen(command(*options, "--out", folder), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command("train.py", *options, "--out", folder), stderr=subprocess.PIPE
+    )
     while not (folder / "checkpoint.npz").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

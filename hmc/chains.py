@@ -1,0 +1,107 @@
+"""A run of many chains: warmed up, recorded, resumable, judged."""
+
+import numpy as np
+
+from hmc.diagnostics import effective_sample_size, split_rhat
+from hmc.sampler import DIVERGENT, State, ascend
+from nn.backend import array_module, to_device, to_host
+
+
+class Chains:
+    """Chains from x (n, ...), moved by an HMC sampler, or uphill if `ascent` is True.
+
+    During the first `warm_up` iterations `tuning` (DualAveraging) chooses the step sizes; its
+    average is kept from then on. `records` holds, for each iteration, a number for each chain:
+    energy and what observe(state) -> {name: (n,)} returns, from the start on; probability and
+    energy_error from the first iteration on.
+    """
+
+    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, ascent=False):
+        self.sampler, self.rng, self.observe = sampler, rng, observe
+        self.warm_up, self.tuning, self.ascent = warm_up, tuning, ascent
+        self.state = sampler.start(x)
+        self.iteration = 0
+        self.records = {"probability": [], "energy_error": []}
+        self.record({})
+
+    def step(self):
+        """One iteration of every chain."""
+        self.iteration += 1
+        if self.ascent:
+            self.state = ascend(self.sampler.energy, self.state, self.sampler.step_size)
+            n = len(self.state.x)
+            self.record({"probability": np.ones(n), "energy_error": np.zeros(n)})
+            return
+        self.state, info = self.sampler.step(self.state, self.rng)
+        if self.iteration < self.warm_up:
+            self.sampler.step_size = self.tuning.update(info["probability"])
+        elif self.iteration == self.warm_up:
+            self.sampler.step_size = self.tuning.average
+        self.record({name: info[name] for name in ("probability", "energy_error")})
+
+    def record(self, info):
+        info = info | {"energy": to_host(self.state.value).copy()} | self.observe(self.state)
+        for name, numbers in info.items():
+            self.records.setdefault(name, []).append(numbers)
+
+    def checkpoint(self):
+        """(arrays, the rest as JSON): everything that `step` needs to go on."""
+        arrays = {name: to_host(array) for name, array in vars(self.state).items()}
+        arrays |= {f"record/{name}": np.array(record) for name, record in self.records.items()}
+        arrays["step_size"] = np.asarray(self.sampler.step_size)
+        if self.tuning:
+            arrays |= {f"tuning/{name}": np.asarray(v) for name, v in vars(self.tuning).items()}
+        return arrays, {"iteration": self.iteration, "rng": self.rng.bit_generator.state}
+
+    def restore(self, arrays, rest):
+        """Go back to what `checkpoint` returned. ValueError if it is of other chains."""
+        for name, array in vars(self.state).items():
+            if name not in arrays or arrays[name].shape != array.shape:
+                raise ValueError(f"not a checkpoint of these chains: {name} does not fit")
+        xp = array_module(self.state.x)
+        self.state = State(**{name: to_device(arrays[name], xp) for name in vars(self.state)})
+        self.records = {name: list(arrays[f"record/{name}"]) for name in self.records}
+        self.sampler.step_size = arrays["step_size"]
+        for name in vars(self.tuning) if self.tuning else ():
+            value = arrays[f"tuning/{name}"]
+            setattr(self.tuning, name, value if value.ndim else value.item())
+        self.iteration, self.rng.bit_generator.state = rest["iteration"], rest["rng"]
+
+    def trace(self, name, groups):
+        """A record as (groups, chains, iterations): the chains stand group by group."""
+        array = np.array(self.records[name]).T
+        return array.reshape(groups, -1, array.shape[1])
+
+    def diagnose(self, groups):
+        """For each group of chains a dict of what tells whether to believe them.
+
+        Means are over the iterations after warm-up, or over the second half without one; ESS and
+        R-hat are of the score. None stands for what cannot be told, such as R-hat of one draw.
+        """
+        first = self.warm_up or self.iteration // 2
+        divergent = ~(np.abs(self.trace("energy_error", groups)) < DIVERGENT)
+        score = self.trace("score", groups)
+        late_score = score[:, :, first + 1 :]
+        step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x)).reshape(groups, -1)
+        return [
+            {
+                "acceptance": number(self.trace("probability", groups)[g, :, first:].mean()),
+                "energy_error": number(
+                    np.abs(self.trace("energy_error", groups)[g, :, first:]).mean()
+                ),
+                "divergences": int(divergent[g, :, first:].sum()),
+                "divergences_in_warm_up": int(divergent[g, :, :first].sum()),
+                "chains_that_never_moved": int((np.ptp(score[g], axis=1) == 0).sum()),
+                "ess": number(effective_sample_size(late_score[g])),
+                "rhat": number(split_rhat(late_score[g])),
+                "score": number(late_score[g].mean()),
+                "score_sd": number(late_score[g].std()),
+                "step_size": number(step_size[g].mean()),
+            }
+            for g in range(groups)
+        ]
+
+
+def number(value):
+    """For JSON, which knows no nan and no inf."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,251 @@
+"""visualize.py as a user runs it: pictures, numbers, kills, resumption, errors in one line."""
+
+import json
+import math
+import resource
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.judge import judge
+from data import mnist
+from nn.nets import build
+from nn.weights import load_npz, save_npz
+from report.pictures import displayed, mosaic
+from report.sample_options import PRESETS, complete, place, units
+from tests import scripts
+from tests.scripts import ROOT, assert_one_line, until_finished
+
+
+def run(*options, **how):
+    return scripts.run("visualize.py", *options, **how)
+
+
+def samples(folder):
+    return load_npz(folder / "samples.npz")["samples"]
+
+
+def test_threes_right_after_install(tmp_path):
+    """The default settings: another LeNet and MNIST's own threes recognise every sample."""
+    result = run("--unit", 3, "--chains", 6, "--film", "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+    names = {"settings.json", "checkpoint.npz", "diagnostics.json", "samples.npz", "grid.png",
+             "sequence.png", "trace.png", "film.gif"}  # fmt: skip
+    assert {path.name for path in (tmp_path / "v").iterdir()} == names
+    arrays = load_npz(tmp_path / "v" / "samples.npz")
+    assert arrays["samples"].shape == (1, 6, 28, 28, 1)
+    assert arrays["units"].tolist() == [3]
+    found = judge(arrays["samples"], arrays["units"])
+    assert found["network"][0] == 1
+    assert found["neighbours"][0] >= 5 / 6
+    assert 0.5 < found["variety"][0] < 1.5
+    told = json.loads((tmp_path / "v" / "diagnostics.json").read_text())
+    assert told["seed"] == 0
+    assert told["settings"]["sigma"] == 2
+    assert told["forecast"]["theta"] == pytest.approx(0.4 * math.pi)
+    (unit,) = told["units"]
+    assert unit["unit"] == 3
+    assert 0.6 < unit["acceptance"] < 0.99
+    assert 0 < unit["energy_error"] < 2
+    assert unit["divergences"] == unit["chains_that_never_moved"] == 0
+    assert unit["score"] > 100
+    assert unit["ess"] > 1
+    assert unit["rhat"] > 0.9
+    assert 0 < told["rounding_error_of_U"] < 0.1
+    for name in ("grid", "sequence", "trace"):
+        with Image.open(tmp_path / "v" / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 10
+    with Image.open(tmp_path / "v" / "film.gif") as film:
+        assert film.n_frames > 20
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_chains_go_on_exactly(tmp_path, how, monkeypatch):
+    options = ["--unit", "1,7", "--chains", 9, "--iterations", 60, "--threads", 2, "--film"]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    waits = np.random.default_rng(how).uniform(0.6, 2.5, 6)
+    folder = tmp_path / "killed"
+    until_finished(how, waits, "visualize.py", *options, "--out", folder)
+    np.testing.assert_array_equal(samples(tmp_path / "whole"), samples(folder))
+    whole, killed = (json.loads((f / "diagnostics.json").read_text())
+                     for f in (tmp_path / "whole", folder))  # fmt: skip
+    assert whole == killed
+    assert (folder / "film.gif").read_bytes() == (tmp_path / "whole" / "film.gif").read_bytes()
+
+
+def test_seeds(tmp_path):
+    quick = ["--chains", 2, "--iterations", 4]
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert run(*quick, "--seed", seed, "--out", tmp_path / name).returncode == 0
+    np.testing.assert_array_equal(samples(tmp_path / "a"), samples(tmp_path / "b"))
+    assert (samples(tmp_path / "a") != samples(tmp_path / "c")).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        (["--layer", "conv1", "--unit", "0-19"], (20, 2, 5, 5, 1)),
+        (["--layer", "conv2", "--unit", "0,49"], (2, 2, 14, 14, 1)),
+        (["--layer", "pool2", "--unit", "4"], (1, 2, 16, 16, 1)),
+        (["--layer", "conv2", "--unit", "1", "--position", "0,7"], (1, 2, 28, 28, 1)),
+        (["--layer", "fc1", "--unit", "7"], (1, 2, 28, 28, 1)),
+        (["--sampler", "langevin"], (1, 2, 28, 28, 1)),
+        (["--sampler", "ascent"], (1, 2, 28, 28, 1)),
+        (["--preset", "paper", "--leapfrog-steps", "5"], (1, 2, 28, 28, 1)),
+        (["--precision", "float64", "--step-size", "0.005"], (1, 2, 28, 28, 1)),
+        (["--weights", ROOT / "assets" / "lenet-ggdg.npz", "--sigma", "1"], (1, 2, 28, 28, 1)),
+    ],
+)
+def test_any_node_and_any_sampler(tmp_path, options, shape):
+    result = run(*options, "--chains", 2, "--iterations", 12, "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+    found = samples(tmp_path / "v")
+    assert found.shape == shape
+    assert np.isfinite(found).all()
+    told = json.loads((tmp_path / "v" / "diagnostics.json").read_text())
+    unit = told["units"][0]
+    if "--preset" not in options:  # printed settings need more than 12 iterations
+        assert unit["chains_that_never_moved"] == 0
+    if "ascent" in options:
+        assert told["forecast"] is None
+        assert unit["score"] > 50
+    canvas = (28, 28, 1) if "--position" in options else shape[2:]
+    assert canvas == shape[2:]
+
+
+def test_position_looks_where_it_says(tmp_path):
+    """A node at the lower left sees only its 14 x 14 pixels there; the rest stays noise."""
+    result = run("--layer", "conv2", "--unit", 3, "--position", "7,0", "--chains", 20,
+                 "--iterations", 30, "--sampler", "ascent", "--out", tmp_path / "v")  # fmt: skip
+    assert result.returncode == 0
+    images = samples(tmp_path / "v")[0, ..., 0]
+    outside = images.copy()
+    outside[:, 14:, :14] = 0
+    assert np.abs(outside).max() < 0.05 * np.abs(images).max() + 0.5
+    assert np.abs(images[:, 14:, :14]).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--net", "vgg"], ["'vgg'", "lenet"]),
+        (["--layer", "conv9"], ["no layer 'conv9'", "conv1, pool1, conv2, pool2, fc1, relu1, fc2"]),
+        (["--unit", "10"], ["fc2 has units 0 .. 9, not 10"]),
+        (["--unit", "x"], ["'x' is not like 3, 0-9"]),
+        (["--unit", "3,3"], ["named twice"]),
+        (["--position", "1,1"], ["fc2 is not a map"]),
+        (["--layer", "conv2", "--position", "8,0"], ["position 8,0 is outside", "rows are 0 .. 7"]),
+        (["--layer", "conv2", "--position", "8"], ["row,column"]),
+        (["--sigma", "0"], ["--sigma", "above 0"]),
+        (["--mass", "-1"], ["--mass", "above 0"]),
+        (["--temperature", "0"], ["--temperature", "above 0"]),
+        (["--step-size", "nan"], ["--step-size", "nan"]),
+        (["--step-size", "inf"], ["--step-size", "finite"]),
+        (["--chains", "0"], ["--chains", "at least 1"]),
+        (["--sampler", "langevin", "--leapfrog-steps", "9"], ["does not go with"]),
+        (["--sampler", "ascent", "--temperature", "1"], ["does not go with --sampler ascent"]),
+        (["--weights", "/no/such/file"], ["/no/such/file: No such file"]),
+        (["--weights", ROOT / "README.md"], ["README.md is not a sound .npz file"]),
+        (["--out", ROOT / "nn"], ["not empty and holds no run"]),
+        (["--resume", "/no/such/run"], ["nothing to resume"]),
+        (["--chains", "100000", "--unit", "0-9"], ["memory"]),
+    ],
+)
+def test_errors_are_one_line(tmp_path, options, parts):
+    if "--out" not in options and "--resume" not in options:
+        options = [*options, "--out", tmp_path / "v"]
+    how = {}
+    if "100000" in options:
+        how["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+    assert_one_line(run(*options, cwd=tmp_path, **how), 2, *parts)
+    assert not (tmp_path / "v").exists()
+
+
+def test_weights_of_another_net(tmp_path):
+    arrays = load_npz(ROOT / "assets" / "lenet-dg.npz")
+    arrays["conv1.w"] = arrays["conv1.w"][:3]
+    arrays["fc9.w"] = arrays.pop("fc1.w")
+    save_npz(tmp_path / "other.npz", arrays)
+    result = run("--weights", tmp_path / "other.npz", "--out", tmp_path / "v")
+    assert_one_line(result, 2, "fc1.w is missing", "fc9.w is unknown", "conv1.w is (3, 5, 1, 20)")
+
+
+def test_warnings_say_what_to_change(tmp_path):
+    """Chains that cannot move, or blow up, or feel nothing: said, not failed."""
+    quick = ["--chains", 2, "--iterations", 5]
+    stuck = run(*quick, "--preset", "paper", "--temperature", 1, "--out", tmp_path / "stuck")
+    assert stuck.returncode == 0
+    assert "warning: the chain will hardly move" in stuck.stderr
+    assert "--step-size" in stuck.stderr
+    wild = run(*quick, "--step-size", 10, "--out", tmp_path / "wild")
+    assert wild.returncode == 0
+    assert "warning: unstable" in wild.stderr
+    assert "2 of 2 chains never moved: lower --step-size" in wild.stderr
+    arrays = load_npz(ROOT / "assets" / "lenet-dg.npz")
+    arrays["fc1.b"][4] = -1e6  # a ReLU that is off
+    save_npz(tmp_path / "dead.npz", arrays)
+    dead = run(*quick, "--weights", tmp_path / "dead.npz", "--layer", "relu1", "--unit", 4,
+               "--out", tmp_path / "dead")  # fmt: skip
+    assert dead.returncode == 0
+    assert "unit 4 of relu1 has no gradient" in dead.stderr
+    for result in (stuck, wild, dead):
+        assert "RuntimeWarning" not in result.stderr
+
+
+def test_a_net_of_another_size_brings_its_shape(tmp_path):
+    """train.py writes the input's shape beside the weights."""
+    net = build("lenet", (32, 30, 1), 4)
+    save_npz(tmp_path / "m.npz", net.named() | {"input_shape": np.array([32, 30, 1])})
+    result = run("--weights", tmp_path / "m.npz", "--unit", 3, "--chains", 1, "--iterations", 2,
+                 "--out", tmp_path / "v")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert samples(tmp_path / "v").shape == (1, 1, 32, 30, 1)
+
+
+def test_presets_and_types():
+    paper = complete({"preset": "paper"})
+    printed = {"iterations": 300, "step_size": 1e-4, "leapfrog_steps": 100, "sigma": 10.0,
+               "mass": 0.01, "temperature": 0.001}  # fmt: skip
+    assert PRESETS["paper"] == printed
+    assert {name: paper[name] for name in printed} == printed
+    assert not paper["adapt"]
+    assert complete({})["adapt"]
+    assert not complete({"step_size": 0.1})["adapt"]
+    assert complete({"preset": "paper", "sigma": 3.0})["sigma"] == 3
+    assert units("3") == [3]
+    assert units("1,4,7-9") == [1, 4, 7, 8, 9]
+    assert place("3,4") == [3, 4]
+
+
+def test_pictures_are_scaled_each_for_itself():
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((2, 3, 4, 5, 1)) * 1000 + 7
+    images[1] *= 1e-6
+    shown = displayed(images)
+    assert shown.dtype == np.uint8
+    assert (shown.max(axis=(2, 3, 4)) > 220).any(axis=1).all()
+    assert displayed(np.zeros((4, 4, 1))).tolist() == np.full((4, 4, 1), 127).tolist()
+    picture = mosaic(images, zoom=2)
+    assert picture.shape == (2 * (8 + 2) + 2, 3 * (10 + 2) + 2, 3)
+    assert mosaic(np.zeros((1, 1, 3, 3, 3)), 1).shape == (7, 7, 3)
+
+
+def test_judge_recognises_mnist_itself():
+    _, test = mnist.load()
+    images = np.stack([test.images[test.labels == y][:10] for y in range(10)]) / np.float32(256)
+    found = judge(images, np.arange(10))
+    assert found["network"].mean() > 0.95
+    assert found["neighbours"].mean() > 0.85
+    assert found["variety"].mean() == pytest.approx(1, abs=0.1)
+    noise = np.random.default_rng(0).standard_normal((10, 10, 28, 28, 1)).astype(np.float32)
+    assert judge(noise, np.arange(10))["neighbours"].mean() < 0.4
+
+
+def test_help_explains_each_option():
+    text = run("--help").stdout
+    names = set(complete({})) - {"adapt"} | {"out", "resume"}
+    for name in names:
+        assert f"--{name.replace('_', '-')} " in text
+    assert "examples:" in text
