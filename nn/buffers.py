@@ -12,20 +12,22 @@ class Buffers:
     """A set of named scratch arrays that grow to the largest size asked for."""
 
     def __init__(self):
-        self._flat = {}
+        self._flat = {}  # name: the memory
+        self._views = {}  # name: {(shape, dtype, library): the array handed out}
 
     def get(self, name, shape, dtype, xp=np):
         """An array of this shape with arbitrary contents: what the last user of `name` left.
 
         A smaller request (the last batch of an epoch) reuses the front of the same memory.
         """
-        size = math.prod(shape)
-        flat = self._flat.get(name)
-        if (
-            flat is None
-            or flat.size < size
-            or flat.dtype != dtype
-            or not isinstance(flat, xp.ndarray)
-        ):
-            flat = self._flat[name] = xp.empty(size, dtype)
-        return flat[:size].reshape(shape)
+        views = self._views.setdefault(name, {})
+        view = views.get((shape, dtype, xp))
+        if view is None:
+            size, dtype = math.prod(shape), np.dtype(dtype)
+            flat = self._flat.get(name)
+            fits = isinstance(flat, xp.ndarray) and flat.dtype == dtype and flat.size >= size
+            if not fits:
+                flat = self._flat[name] = xp.empty(size, dtype)
+                views.clear()  # of the old memory
+            view = views[shape, dtype, xp] = flat[:size].reshape(shape)
+        return view

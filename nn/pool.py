@@ -1,5 +1,7 @@
 """Local max-pooling and its derivative, the arg-max un-pooling (section 4.6 of the paper)."""
 
+from functools import cache
+
 from nn.backend import array_module
 from nn.buffers import Buffers
 from nn.layer import Layer
@@ -26,6 +28,26 @@ def running_max(values, codes, buffers, name):
     return best, code
 
 
+@cache
+def window_geometry(kernel, stride, pad):
+    """Kernel, stride and pads in full: ((KH, KW), (SH, SW), ((top, bottom), (left, right)))."""
+    KH, KW = pair(kernel, "kernel")
+    if KH * KW > 256:
+        raise ValueError(f"windows of at most 256 pixels, got {KH} x {KW}")
+    return (KH, KW), pair(stride, "stride"), pad_sides(pad)
+
+
+@cache
+def pool_geometry(H, W, kernel, stride, pad, ceil):
+    """Kernel, stride, output size, and the border that the windows reach on each side."""
+    (KH, KW), (SH, SW), sides = window_geometry(kernel, stride, pad)
+    (top, _), (left, _) = sides
+    OH = pool_output_size(H, KH, SH, sides[0], ceil)
+    OW = pool_output_size(W, KW, SW, sides[1], ceil)
+    bottom, right = (OH - 1) * SH + KH - top - H, (OW - 1) * SW + KW - left - W
+    return (KH, KW), (SH, SW), (OH, OW), ((top, max(bottom, 0)), (left, max(right, 0)))
+
+
 def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
     """Local maxima and where they are: x (N, H, W, C) -> value, argmax, each (N, OH, OW, C).
 
@@ -33,22 +55,12 @@ def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
     Windows that reach over the border see -inf there. First along the rows of each window, then
     across them: KH + KW passes instead of KH * KW.
     """
-    (KH, KW), (SH, SW) = pair(kernel, "kernel"), pair(stride, "stride")
-    if KH * KW > 256:
-        raise ValueError(f"windows of at most 256 pixels, got {KH} x {KW}")
+    (KH, KW), (SH, SW), (OH, OW), sides = pool_geometry(*x.shape[1:3], kernel, stride, pad, ceil)
     buffers = buffers or Buffers()
     xp = array_module(x)
-    N, H, W, C = x.shape
-    (top, bottom), (left, right) = sides = pad_sides(pad)
-    OH = pool_output_size(H, KH, SH, sides[0], ceil)
-    OW = pool_output_size(W, KW, SW, sides[1], ceil)
-    covered_H, covered_W = (
-        (OH - 1) * SH + KH,
-        (OW - 1) * SW + KW,
-    )  # by windows, padding included
-    bottom, right = max(covered_H - top - H, 0), max(covered_W - left - W, 0)
-    x = pad_image(x, ((top, bottom), (left, right)), -float("inf"), buffers, x.dtype)
+    x = pad_image(x, sides, -float("inf"), buffers, x.dtype)
 
+    covered_H = (OH - 1) * SH + KH
     along = [x[:, :covered_H, every(j, OW, SW)] for j in range(KW)]  # each (N, covered_H, OW, C)
     best, code = running_max(along, list(range(KW)), buffers, "along")
     across = [best[:, every(i, OH, SH)] for i in range(KH)]  # each (N, OH, OW, C)
@@ -66,16 +78,12 @@ def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
 
     dy, argmax (N, OH, OW, C) -> dx of input_shape (N, H, W, C).
     """
-    (KH, KW), (SH, SW) = pair(kernel, "kernel"), pair(stride, "stride")
-    buffers = buffers or Buffers()
-    xp = array_module(dy)
     N, H, W, C = input_shape
     _, OH, OW, _ = dy.shape
-    (top, _), (left, _) = pad_sides(pad)
-    padded_H, padded_W = (
-        max(top + H, (OH - 1) * SH + KH),
-        max(left + W, (OW - 1) * SW + KW),
-    )
+    (KH, KW), (SH, SW), ((top, _), (left, _)) = window_geometry(kernel, stride, pad)
+    buffers = buffers or Buffers()
+    xp = array_module(dy)
+    padded_H, padded_W = max(top + H, (OH - 1) * SH + KH), max(left + W, (OW - 1) * SW + KW)
     dx = buffers.get("dx", (N, padded_H, padded_W, C), dy.dtype, xp)
     tiled = (KH, KW) == (SH, SW) and (OH * SH, OW * SW) == (padded_H, padded_W)
     if not tiled:
@@ -98,14 +106,12 @@ class MaxPool(Layer):
 
     def __init__(self, kernel, stride=1, pad=0, ceil=True):
         super().__init__()
-        self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
-        self.pad, self.ceil = pad_sides(pad), ceil
+        self.kernel, self.stride, self.pad = window_geometry(kernel, stride, pad)
+        self.ceil = ceil
 
     def output_shape(self, input_shape):
         H, W, C = input_shape
-        OH = pool_output_size(H, self.kernel[0], self.stride[0], self.pad[0], self.ceil)
-        OW = pool_output_size(W, self.kernel[1], self.stride[1], self.pad[1], self.ceil)
-        return OH, OW, C
+        return *pool_geometry(H, W, self.kernel, self.stride, self.pad, self.ceil)[2], C
 
     def forward(self, x, train=False):
         self.input_shape = x.shape
