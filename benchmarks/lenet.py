@@ -104,8 +104,8 @@ def serve(connection, library):
         connection.send(str(error))
         return
     connection.send(list(tasks))
-    while True:
-        task, repeats = connection.recv()
+    while (order := connection.recv()) is not None:
+        task, repeats = order
         times = []
         for _ in range(repeats):
             start = time.perf_counter()
@@ -179,6 +179,8 @@ def main():
             ratios = [mine / theirs for mine, theirs in pairs]
             cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
         print(f"| {task} | " + " | ".join(cells) + " |", flush=True)
+    for server in servers.values():
+        server.send(None)
 
 
 if __name__ == "__main__":
