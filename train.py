@@ -7,6 +7,7 @@ import nn  # noqa: F401  before NumPy: nn/threads.py says why
 
 # isort: split
 import math
+import shlex
 import sys
 import time
 
@@ -31,6 +32,7 @@ from report.run_folder import write_csv
 from report.train_options import settings_and_folder
 
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
+TEST_BATCH = 100
 QUICK_INTERCEPTS = 2048  # training images for the intercepts of one epoch's report
 
 
@@ -53,7 +55,7 @@ class Training:
         self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"])
 
     def start_epoch(self):
-        self.batch = 0  # the next one
+        self.batch, self.images = 0, 0  # done in this epoch
         self.loss_sum, self.ess_sum, self.seconds = (
             0.0,
             np.zeros(self.train.classes),
@@ -63,6 +65,7 @@ class Training:
     # The two lines of the paper: the same bottom-up and top-down pass under another loss.
     LOSSES = {"GG": generative_loss, "DG": discriminative_loss}
 
+    @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
     def step(self, index):
         """One batch: scores, loss, gradient, update."""
         s = self.settings
@@ -72,15 +75,19 @@ class Training:
         loss, dscores, info = self.LOSSES[self.stage](scores, labels)
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {loss} at iteration {self.sgd.it} of {self.stage} in epoch "
-                f"{self.epoch}: {self.not_finite(x)}; a smaller --lr may help"
+                f"the loss is {loss} at {self.when()}: {self.not_finite(x)}; "
+                "a smaller --lr may help"
             )
         self.workers.top_down(dscores, input_grad=False)
         self.sgd.step()
         ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
-        self.loss_sum += float(loss)
-        self.ess_sum += to_host(ess) / len(labels)
+        self.loss_sum += float(loss) * len(labels)
+        self.ess_sum += to_host(ess)  # ESS/n of each batch, weighted by its n
+        self.images += len(labels)
         self.batch += 1
+
+    def when(self):
+        return f"iteration {self.sgd.it} of {self.stage} in epoch {self.epoch}"
 
     def not_finite(self, x):
         """Where the numbers went wrong first, from the bottom up."""
@@ -94,10 +101,9 @@ class Training:
 
     def scores(self, images):
         """f_y(x) of all images, a batch at a time: (N, K) on the host."""
-        size = self.settings["batch_size"]
         scores = []
-        for i in range(0, len(images), size):
-            x, _ = images.batch(slice(i, i + size))
+        for i in range(0, len(images), TEST_BATCH):
+            x, _ = images.batch(slice(i, i + TEST_BATCH))
             scores.append(to_host(self.workers.bottom_up(to_device(x, self.xp))))
         return np.concatenate(scores)
 
@@ -107,10 +113,11 @@ class Training:
         subset = mnist.Images(self.train.images[index], self.train.labels[index], 0)
         return intercepts(self.scores(subset), self.priors)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def end_epoch(self):
         """Test, add a row to the metrics, and see whether GG gives way to DG."""
         began = time.perf_counter()
-        s, ess = self.settings, self.ess_sum / self.batch
+        s, ess = self.settings, self.ess_sum / self.images
         lr = self.sgd.rate()
         last = self.epoch == s["epochs"]
         switch = (
@@ -129,10 +136,12 @@ class Training:
             100 * np.count_nonzero((scores + shift).argmax(axis=1) != labels) / len(labels)
             for shift in (0, alpha)
         )
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(f"test scores are not finite after {self.when()}")
         row = {
             "epoch": self.epoch,
             "stage": self.stage,
-            "loss": self.loss_sum / self.batch,
+            "loss": self.loss_sum / self.images,
         }
         row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
@@ -147,10 +156,13 @@ class Training:
         self.start_epoch()
 
     def state(self):
-        """(arrays, the rest) of a checkpoint."""
+        """(arrays, the rest) of a checkpoint. FloatingPointError instead of broken weights."""
+        for name, w in self.network.named().items():
+            if not np.isfinite(to_host(w)).all():
+                raise FloatingPointError(f"{name} is not finite after {self.when()}")
         arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
         arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "rows")}
+        rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "images", "rows")}
         rest |= {
             "loss_sum": self.loss_sum,
             "ess_sum": list(self.ess_sum),
@@ -159,16 +171,13 @@ class Training:
         return arrays, rest | {"seconds": self.seconds, "lr": self.sgd.lr}
 
     def restore(self, arrays, state):
-        """Go back to what `state` returned. ValueError if it is of another net or program."""
-        unlike = self.state()[1].keys() ^ state.keys()
-        if unlike:
-            raise ValueError(f"not a checkpoint of this program: {', '.join(sorted(unlike))}")
+        """Go back to what `state` returned."""
         self.start_stage(state["stage"], state["lr"])
         self.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
         for name, V in self.sgd.velocity.items():
             V[...] = to_device(arrays[f"V/{name}"], self.xp)
         self.sgd.it = state["it"]
-        for name in ("epoch", "batch", "rows", "loss_sum", "seconds"):
+        for name in ("epoch", "batch", "images", "rows", "loss_sum", "seconds"):
             setattr(self, name, state[name])
         self.ess_sum = np.array(state["ess_sum"])
 
@@ -208,8 +217,8 @@ class Training:
         row = self.rows[-1] if self.rows else {}
         numbers = {}
         if self.batch:
-            numbers["loss"] = f"{self.loss_sum / self.batch:.4f}"
-            numbers["ESS/n"] = f"{self.ess_sum.mean() / self.batch:.2f}"
+            numbers["loss"] = f"{self.loss_sum / self.images:.4f}"
+            numbers["ESS/n"] = f"{self.ess_sum.mean() / self.images:.2f}"
         elif row:
             numbers["loss"] = f"{row['loss']:.4f}"
             numbers["ESS/n"] = f"{row['ess']:.2f}"
@@ -226,6 +235,8 @@ def main(argv=None):
             return
         xp, device = choose_device(settings["device"])
         train, test = mnist.load(settings["data"], settings["classes"], settings["limit"])
+        if settings["mode"] != "dg":
+            train.need_every_class()
         network = build(
             settings["net"],
             train.images.shape[1:],
@@ -234,10 +245,9 @@ def main(argv=None):
             settings["seed"],
         ).to(xp)
         training = Training(settings, network, train, test, xp)
-        checkpoint = run.load_checkpoint() if resumed else None
-        if checkpoint:
-            training.restore(*checkpoint)
-        if not resumed:
+        if resumed:
+            run.load_checkpoint(training.restore)
+        else:
             run.create(settings)
     print(f"{settings['net']}, {settings['mode']}, {len(train)} images, {device}; in {run.path}")
 
@@ -255,13 +265,14 @@ def main(argv=None):
                 write_csv(run.path / "metrics.csv", training.rows)
             if stopped or not whole:
                 print(
-                    f"stopped; go on with: python train.py --resume {run.path}",
+                    f"stopped; go on with: python train.py --resume {shlex.quote(str(run.path))}",
                     file=sys.stderr,
                 )
                 sys.exit(128 + stopped[0])
         from report.curves import training_curves  # matplotlib takes a while to load
 
         rows = training.rows
+        write_csv(run.path / "metrics.csv", rows)
         mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
         title = f"{settings['net']}, {mode}, seed {settings['seed']}"
         training_curves(rows, title, run.path / "curves.png")

@@ -19,7 +19,7 @@ import numpy as np
 
 from data import mnist
 from nn.nets import build
-from nn.weights import load_npz
+from nn.weights import load_npz, load_weights
 from report.console import fail_in_one_line
 from report.run_folder import write_json
 
@@ -46,8 +46,7 @@ def judge(samples, units, weights=JUDGE):
     """samples (units, chains, 28, 28, 1) -> {"network", "neighbours", "variety"}, each (units,)."""
     train, _ = mnist.load()
     network = build("lenet")
-    arrays = load_npz(weights)
-    arrays.pop("input_shape", None)
+    arrays, _ = load_weights(weights, (28, 28, 1))
     network.set_params(arrays)
     known = normalised(train.images)
     result = {"network": [], "neighbours": [], "variety": []}

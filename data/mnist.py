@@ -21,6 +21,16 @@ class Images:
     def __len__(self):
         return len(self.images)
 
+    def need_every_class(self):
+        """ValueError if a class has no image: GG needs log rho_y, the prior of each (Eq. 6)."""
+        missing = np.setdiff1d(np.arange(self.classes), self.labels)
+        if len(missing):
+            some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise ValueError(
+                f"no training image of class {some} among {len(self)}: the generative gradient "
+                "needs one of each class (--classes sets their number)"
+            )
+
     def batch(self, index):
         """The images `index` (a slice or integers) as float32, pixels times 1/256, and labels."""
         return self.images[index] * np.float32(1 / 256), self.labels[index]
@@ -81,12 +91,6 @@ def load(folder=None, classes=10, limit=None):
             f"test images {test.images.shape[1:3]}"
         )
     train = Images(train.images[:limit], train.labels[:limit], classes)
-    missing = np.setdiff1d(np.arange(classes), train.labels)
-    if len(missing):
-        raise ValueError(
-            f"{folder}: no training image of class {', '.join(map(str, missing))} among "
-            f"{len(train)}: every class needs one"
-        )
     return train, test
 
 

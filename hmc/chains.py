@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from hmc.diagnostics import effective_sample_size, split_rhat
+from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
 from hmc.sampler import DIVERGENT, State, ascend
 from nn.backend import array_module, to_device, to_host
+
+LAGS = 20  # of the autocorrelation that is kept
 
 
 class Chains:
@@ -33,9 +35,9 @@ class Chains:
             self.record({"probability": np.ones(n), "energy_error": np.zeros(n)})
             return
         self.state, info = self.sampler.step(self.state, self.rng)
-        if self.iteration < self.warm_up:
+        if self.iteration <= self.warm_up:
             self.sampler.step_size = self.tuning.update(info["probability"])
-        elif self.iteration == self.warm_up:
+        if self.iteration == self.warm_up:
             self.sampler.step_size = self.tuning.average
         self.record({name: info[name] for name in ("probability", "energy_error")})
 
@@ -54,14 +56,12 @@ class Chains:
         return arrays, {"iteration": self.iteration, "rng": self.rng.bit_generator.state}
 
     def restore(self, arrays, rest):
-        """Go back to what `checkpoint` returned. ValueError if it is of other chains."""
-        for name, array in vars(self.state).items():
-            if name not in arrays or arrays[name].shape != array.shape:
-                raise ValueError(f"not a checkpoint of these chains: {name} does not fit")
+        """Go back to what `checkpoint` returned."""
         xp = array_module(self.state.x)
         self.state = State(**{name: to_device(arrays[name], xp) for name in vars(self.state)})
         self.records = {name: list(arrays[f"record/{name}"]) for name in self.records}
-        self.sampler.step_size = arrays["step_size"]
+        step_size = arrays["step_size"]
+        self.sampler.step_size = step_size if step_size.ndim else step_size.item()
         for name in vars(self.tuning) if self.tuning else ():
             value = arrays[f"tuning/{name}"]
             setattr(self.tuning, name, value if value.ndim else value.item())
@@ -75,14 +75,16 @@ class Chains:
     def diagnose(self, groups):
         """For each group of chains a dict of what tells whether to believe them.
 
-        Means are over the iterations after warm-up, or over the second half without one; ESS and
-        R-hat are of the score. None stands for what cannot be told, such as R-hat of one draw.
+        Means are over the iterations after warm-up, or over the second half without one; ESS,
+        R-hat and autocorrelation (at lags 0, 1, ...) are of the score. None stands for what cannot
+        be told, such as R-hat of one draw.
         """
         first = self.warm_up or self.iteration // 2
         divergent = ~(np.abs(self.trace("energy_error", groups)) < DIVERGENT)
         score = self.trace("score", groups)
         late_score = score[:, :, first + 1 :]
         step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x)).reshape(groups, -1)
+        lags = [autocorrelation(draws).mean(axis=0)[:LAGS] for draws in late_score]
         return [
             {
                 "acceptance": number(self.trace("probability", groups)[g, :, first:].mean()),
@@ -96,6 +98,7 @@ class Chains:
                 "rhat": number(split_rhat(late_score[g])),
                 "score": number(late_score[g].mean()),
                 "score_sd": number(late_score[g].std()),
+                "autocorrelation": [number(r) for r in lags[g]],
                 "step_size": number(step_size[g].mean()),
             }
             for g in range(groups)

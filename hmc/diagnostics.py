@@ -49,8 +49,10 @@ def effective_sample_size(draws):
     nan if there are fewer than 4 draws or nothing moved.
     """
     n, m = draws.shape
+    if m < 4:
+        return float("nan")
     pooled, within = between_and_within(draws)
-    if m < 4 or not pooled > 0:
+    if not pooled > 0:
         return float("nan")
     covariance = autocovariance(draws).mean(axis=0) * m / (m - 1)
     rho = 1 - (within - covariance) / pooled

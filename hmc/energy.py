@@ -1,7 +1,5 @@
 """The energy of a node of a ConvNet: what the chains walk on (section 4.6)."""
 
-import math
-
 import numpy as np
 
 from nn.backend import array_module, to_device, to_host
@@ -32,37 +30,42 @@ class NodeEnergy:
         """
         xp = array_module(x)
         n = len(x)
-        unit = to_device(np.broadcast_to(self.unit, n), xp)
         gradient = self.buffers.get("gradient", x.shape, x.dtype, xp)
-        score = xp.empty(n, xp.float64)
+        f = xp.empty(n, xp.float64)
 
-        @np.errstate(over="ignore", invalid="ignore")  # a chain that diverges is not an error
         def walk(net, chains):
-            f = net.forward(x[chains], self.layer)
-            node = (xp.arange(len(f)), *self.position, unit[chains])
-            score[chains] = f[node]
-            df = xp.zeros_like(f)
-            df[node] = 1
-            dfdx = net.backward(df, param_grads=False)
+            f[chains], dfdx = self.score_and_slope(net, x, chains)
             part = gradient[chains]
             xp.multiply(x[chains], 1 / self.sigma**2, out=part)
             part -= dfdx
             part /= self.temperature
 
         self.network.each(walk, n)
-        self.score = score
         flat = x.reshape(n, -1)
         squares = xp.multiply(flat, flat, out=self.buffers.get("squares", flat.shape, x.dtype, xp))
         square = squares.sum(axis=1, dtype=xp.float64)
-        return (square / (2 * self.sigma**2) - score) / self.temperature, gradient
+        return (square / (2 * self.sigma**2) - f) / self.temperature, gradient
 
-    def slope(self, x):
-        """max |df/dx| of each chain at x: (n,) on the host. 0 where f does not feel the image."""
-        _, gradient = self(x)
-        dfdx = x / self.sigma**2 - gradient * self.temperature
-        flat = to_host(abs(dfdx).reshape(len(x), -1).max(axis=1))
-        noise = 1e-5 * to_host(abs(x).reshape(len(x), -1).max(axis=1)) / self.sigma**2
-        return np.where(flat > noise, flat, 0)
+    def score_and_slope(self, net, x, chains):
+        """f and df/dx of some of the chains, by one of the threads' nets."""
+        xp = array_module(x)
+        y = net.forward(x[chains], self.layer)
+        unit = to_device(np.broadcast_to(self.unit, len(x))[chains], xp)
+        node = (xp.arange(len(y)), *self.position, unit)
+        dy = xp.zeros_like(y)
+        dy[node] = 1
+        return y[node], net.backward(dy, param_grads=False)
+
+    def is_flat(self, x):
+        """Whether df/dx is 0 everywhere in each chain's image, as above a dead ReLU: (n,) bool."""
+        flat = np.empty(len(x), bool)
+
+        def walk(net, chains):
+            _, dfdx = self.score_and_slope(net, x, chains)
+            flat[chains] = ~to_host(dfdx.reshape(len(dfdx), -1).any(axis=1))
+
+        self.network.each(walk, len(x))
+        return flat
 
 
 def check_node(network, layer, units, position):
@@ -87,10 +90,10 @@ def check_node(network, layer, units, position):
 
 
 def rounding_error(energy, energy64, x):
-    """max |U in float32 - U in float64| over the chains at x: the noise in each H.
+    """max |U - U in float64 on the host| over the chains at x: the noise in each H.
 
     Beside it, energy differences of an accepted step are of the order of 1.
     """
     value, _ = energy(x)
-    exact, _ = energy64(x.astype("float64"))
-    return float(abs(value - exact).max()) if len(x) else math.nan
+    exact, _ = energy64(to_host(x).astype(np.float64))
+    return float(np.abs(to_host(value) - exact).max())

@@ -9,7 +9,7 @@ QUARTER_TURN = math.pi / 2  # after it, a trajectory has forgotten where it bega
 
 @dataclass
 class Forecast:
-    """theta: the angle by which one trajectory turns the chain, in radians.
+    """theta: the angle by which an exact trajectory turns the chain, in radians.
 
     remains: correlation of the last picture with the first, |cos theta|^iterations.
     reached: share of the shift sigma^2 df/dx that a constant gradient would bring.
@@ -30,11 +30,12 @@ def forecast(iterations, step_size, steps, sigma, mass, temperature):
     """
     period = sigma * math.sqrt(temperature * mass)
     theta = step_size * steps / period
-    power = math.cos(theta) ** iterations
-    remains, reached = abs(power), 1 - power
+    power = math.cos(steps * leapfrog_angle(step_size / period)) ** iterations
+    unstable = step_size / period >= 2
+    remains, reached = (1.0, 0.0) if unstable else (abs(power), 1 - power)
     better = QUARTER_TURN * period / steps
     warning = ""
-    if step_size / period >= 2:
+    if unstable:
         warning = (
             f"unstable: a step of {step_size:.3g} is beyond 2 sigma sqrt(T m) = {2 * period:.3g}; "
             f"--step-size {better:.3g} would do"
@@ -53,3 +54,8 @@ def forecast(iterations, step_size, steps, sigma, mass, temperature):
             f"--temperature {cooler:.3g}, would do"
         )
     return Forecast(theta, remains, reached, warning)
+
+
+def leapfrog_angle(x):
+    """The angle of one leapfrog step of eps omega = x: a little more than x, pi from x = 2 on."""
+    return math.acos(max(-1.0, 1 - x**2 / 2))

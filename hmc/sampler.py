@@ -8,6 +8,8 @@ from hmc.leapfrog import leapfrog
 from nn.backend import array_module, to_device, to_host
 
 DIVERGENT = 1000  # an energy error this large is no longer rounding of the trajectory
+# Numbers that overflow in a chain that diverges are seen to by rejecting it.
+QUIET = np.errstate(over="ignore", invalid="ignore")
 
 
 @dataclass
@@ -30,16 +32,26 @@ class HMC:
     """
 
     def __init__(self, energy, step_size, steps, mass=1.0, temperature=1.0, jitter=0.0):
+        for name, number in (
+            ("mass", mass),
+            ("temperature", temperature),
+            ("step_size", step_size),
+        ):
+            if not np.all(np.asarray(number) > 0):
+                raise ValueError(f"{name} must be above 0, got {number}")
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
         self.energy = energy
         self.step_size, self.steps = step_size, steps
         self.mass, self.temperature, self.jitter = mass, temperature, jitter
 
+    @QUIET
     def start(self, x):
         """The state of chains that begin at x."""
         value, gradient = self._tempered(x)
         return State(x.copy(), value.copy(), gradient.copy())
 
-    @np.errstate(over="ignore", invalid="ignore")  # a chain that diverges is rejected, no error
+    @QUIET
     def step(self, state, rng):
         """One trajectory of every chain, in place: (state, info).
 
@@ -91,6 +103,7 @@ class HMC:
         return (flat * flat).sum(axis=1, dtype="float64") / (2 * self.mass)
 
 
+@QUIET
 def ascend(energy, state, step_size):
     """One step of activation maximisation, the limit T = 0: x -= step_size dU/dx, in place."""
     state.x -= step_size * state.gradient

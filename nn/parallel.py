@@ -1,6 +1,7 @@
 """A network run by several threads, each on its part of the batch, over the same parameters."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import pairwise
 
 import numpy as np
@@ -49,7 +50,8 @@ class ParallelNetwork:
         jobs = [
             (net, slice(*ends)) for net, ends in zip(self.replicas, pairwise(bounds), strict=False)
         ]
-        others = [self.pool.submit(work, *job) for job in jobs[1:]]
+        # In a copy of this thread's context, where np.errstate keeps its settings.
+        others = [self.pool.submit(copy_context().run, work, *job) for job in jobs[1:]]
         return [work(*jobs[0]), *(other.result() for other in others)]
 
 

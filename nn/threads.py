@@ -16,13 +16,14 @@ BLAS_VARIABLES = (
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+MOST = 256  # threads
 
 
 def cores():
     """Cores this process may use: what the user set for BLAS, else what the system grants."""
     for variable in BLAS_VARIABLES:
-        if os.environ.get(variable, "").isdigit():
-            return max(1, int(os.environ[variable]))
+        if os.environ.get(variable, "").isdecimal():
+            return min(max(1, int(os.environ[variable])), MOST)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

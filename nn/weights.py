@@ -23,8 +23,10 @@ def write_whole(path, write):
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = path
         raise
 
 
@@ -37,9 +39,28 @@ def load_npz(path):
     """{name: array} from path. ValueError if it is not a sound .npz file."""
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            return {
+            arrays = {
                 name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)))
                 for name in archive.namelist()
             }
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a sound .npz file: {error}") from None
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError(f"{path} is not a sound .npz file: not everything in it is an array")
+    return arrays
+
+
+def load_weights(path, input_shape):
+    """({"conv1.w": array, ...}, shape of the net's input) from an .npz file.
+
+    The shape is the file's `input_shape`, or else the one given. ValueError if something in the
+    file is no real finite number.
+    """
+    arrays = load_npz(path)
+    shape = arrays.pop("input_shape", np.array(input_shape))
+    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (0 < shape).all():
+        raise ValueError(f"{path}: input_shape must be 3 positive whole numbers, got {shape}")
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{path}: {name} is not made of finite real numbers")
+    return arrays, tuple(shape.tolist())

@@ -1,7 +1,6 @@
 """How the scripts speak: errors as one line, and Ctrl-C as a request rather than a blow."""
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -18,6 +17,14 @@ def one_line(error):
     return " ".join(str(error).split())
 
 
+def script():
+    return os.path.basename(sys.argv[0])
+
+
+def warn(message):
+    print(f"{script()}: warning: {message}", file=sys.stderr)
+
+
 @contextmanager
 def fail_in_one_line(status, kept=lambda: ""):
     """End the program with `status` and one line on stderr when a known kind of error comes up.
@@ -26,17 +33,19 @@ def fail_in_one_line(status, kept=lambda: ""):
     """
     try:
         yield
-    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
+    except (ValueError, OSError, MemoryError, ArithmeticError) as error:
         if os.environ.get("TRACEBACK"):  # for whoever mends this program
             raise
-        script = os.path.basename(sys.argv[0])
-        print(f"{script}: error: {one_line(error)}{kept()}", file=sys.stderr)
+        print(f"{script()}: error: {one_line(error)}{kept()}", file=sys.stderr)
         sys.exit(status)
+    except KeyboardInterrupt:
+        print(f"{script()}: error: interrupted{kept()}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 @contextmanager
 def stop_signals():
-    """Yield a list that fills with the signals (Ctrl-C, kill) received; the second Ctrl-C kills.
+    """Yield a list that fills with the signals (Ctrl-C, kill) received; a second one interrupts.
 
     The work ends at the next point where its state is whole, instead of anywhere.
     """
@@ -79,21 +88,23 @@ def number(kind, low=None, high=None, above=None, below=None):
     def convert(text):
         try:
             value = kind(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
         bounds = [
             (low, lambda bound: value >= bound, "at least"),
             (high, lambda bound: value <= bound, "at most"),
             (above, lambda bound: value > bound, "above"),
             (below, lambda bound: value < bound, "below"),
+            (1e18, lambda bound: abs(value) <= bound, "finite and at most"),
         ]
         broken = [
             f"{word} {bound}"
             for bound, test, word in bounds
             if bound is not None and not test(bound)
         ]
-        if broken or not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(broken) or 'finite'}")
+        if broken or value != value:
+            shown = text if len(text) < 30 else f"{text[:30]}..."
+            raise argparse.ArgumentTypeError(f"{shown} must be {' and '.join(broken) or 'finite'}")
         return value
 
     return convert

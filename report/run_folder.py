@@ -2,7 +2,7 @@
 
 settings.json    what was asked for
 checkpoint.npz   everything needed to go on exactly where the run was
-the result       model.npz or samples.npz: written last, so a folder that has it is finished
+the result       model.npz or diagnostics.json: written last, so a folder that has it is finished
 """
 
 import csv
@@ -43,26 +43,55 @@ class RunFolder:
     def create(self, settings):
         """Begin a run here."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.check_free()
         write_json(self.settings_file, settings)
+        self.open(settings)
 
-    def settings(self):
+    def open(self, settings):
+        """Take the folder for this process. ValueError if another process is at work in it."""
+        self.settings = settings
+        self.lock = open(self.settings_file, "rb")  # noqa: SIM115  held until the process ends
         try:
-            return json.loads(self.settings_file.read_text())
+            import fcntl
+
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # not on Windows
+            pass
+        except OSError:
+            raise ValueError(f"another process is at work in {self.path}") from None
+        for leftover in self.path.glob(".writing-*"):  # of a process that was killed
+            leftover.unlink()
+
+    def read_settings(self, names):
+        """The run's settings. ValueError if they are not those of a run with these names."""
+        try:
+            settings = json.loads(self.settings_file.read_text())
         except ValueError as error:
             raise ValueError(f"{self.settings_file} is not sound JSON: {error}") from None
+        if not isinstance(settings, dict) or settings.keys() != names:
+            raise ValueError(f"{self.path} holds the run of another program")
+        return settings
 
     def save_checkpoint(self, arrays, state):
         """arrays: {name: array}; state: what else there is to know, as JSON allows."""
-        save_npz(self.checkpoint_file, {**arrays, "state": json.dumps(state)})
+        text = json.dumps({"settings": self.settings, **state})
+        save_npz(self.checkpoint_file, {**arrays, "state": text})
 
-    def load_checkpoint(self):
-        """(arrays, state) of the last checkpoint, or None before the first."""
+    def load_checkpoint(self, restore):
+        """Call restore(arrays, state) with the last checkpoint, if there is one.
+
+        ValueError if it is of another run.
+        """
         if not self.checkpoint_file.exists():
-            return None
+            return
         arrays = load_npz(self.checkpoint_file)
-        if "state" not in arrays:
-            raise ValueError(f"{self.checkpoint_file} is not a checkpoint: it has no `state`")
-        return arrays, json.loads(str(arrays.pop("state")))  # Python writes floats exactly
+        try:
+            state = json.loads(str(arrays.pop("state")))  # Python writes floats exactly
+            if state.pop("settings") != self.settings:
+                raise ValueError("it has other settings")
+            restore(arrays, state)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{self.checkpoint_file} is not of this run: {error}") from None
 
 
 def write_json(path, contents):
@@ -97,6 +126,10 @@ def open_run(given, complete, parent, name, result):
     with. ValueError if the command contradicts them or the folder holds something else.
     """
     resume, out = given.pop("resume", False), given.pop("out", None)
+    if resume and out and Path(resume).resolve() != Path(out).resolve():
+        raise ValueError(f"--resume {resume} and --out {out} name two folders")
+    if "" in (resume, out):
+        raise ValueError("the name of a folder must not be empty")
     if resume is False:
         settings = complete(given)
         run = RunFolder(out or free_folder(parent, name.format(**settings)), result)
@@ -109,14 +142,15 @@ def open_run(given, complete, parent, name, result):
             raise ValueError(f"nothing to resume: {run.path} holds no run")
         run.check_free()  # killed before it began, or the first of several tries
         return complete(given), run, False
-    settings = run.settings()
+    settings = run.read_settings(complete({}).keys())
     for option, value in given.items():
-        if option not in settings or value != settings[option]:
+        if value != settings[option]:
             raise ValueError(
-                f"{run.path} has {option.replace('_', '-')} {settings.get(option)}, the command "
+                f"{run.path} has {option.replace('_', '-')} {settings[option]}, the command "
                 f"says {value}: a resumed run keeps its settings; for a new one, choose another "
                 "--out"
             )
+    run.open(settings)
     return settings, run, True
 
 

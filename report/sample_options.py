@@ -87,7 +87,9 @@ def parser():
             text += f" (default {','.join(map(str, default)) if name == '--unit' else default})"
         p.add_argument(name, help=text, **how)
 
-    positive = number(float, above=0)
+    positive = number(
+        float, above=0, low=1e-12, high=1e12
+    )  # products of some stay finite in float32
     option("--net", "which network", choices=NETS)
     option("--weights", "its weights, an .npz file of train.py (default: LeNet trained by dg on "
            "MNIST, included)", type=absolute_path, metavar="FILE")  # fmt: skip
@@ -102,17 +104,22 @@ def parser():
     option("--preset", "auto: settings under which LeNet's digits come out well, the step size "
            "found during the first half; paper: the printed ones, with T = 0.001",
            choices=PRESETS)  # fmt: skip
-    option("--iterations", "trajectories of each chain", type=number(int, low=1), metavar="N")
+    option(
+        "--iterations",
+        "trajectories of each chain",
+        type=number(int, low=1, high=10**9),
+        metavar="N",
+    )
     option("--step-size", "eps of the leapfrog steps; if given, it stays fixed", type=positive,
            metavar="X")  # fmt: skip
-    option("--leapfrog-steps", "L, leapfrog steps of a trajectory", type=number(int, low=1),
-           metavar="N")  # fmt: skip
+    option("--leapfrog-steps", "L, leapfrog steps of a trajectory",
+           type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
     option("--sigma", "standard deviation of the reference distribution, in the net's input units",
            type=positive, metavar="X")  # fmt: skip
     option("--mass", "m of the kinetic energy", type=positive, metavar="X")
     option("--temperature", "T: small values show the likeliest images", type=positive, metavar="X")
-    option("--seed", "of the first images and the chains' random numbers", type=number(int, low=0),
-           metavar="N")  # fmt: skip
+    option("--seed", "of the first images and the chains' random numbers",
+           type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
     option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
     option("--precision", "of the net: float64 where rounding of a score disturbs the acceptance",
            choices=["float32", "float64"])  # fmt: skip
@@ -129,7 +136,7 @@ def parser():
 def settings_and_folder(argv):
     """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
     given = vars(parser().parse_args(argv))
-    return open_run(given, complete, "samples", "{net}-{layer}", "samples.npz")
+    return open_run(given, complete, "samples", "{net}-{layer}", "diagnostics.json")
 
 
 def complete(given):

@@ -56,15 +56,15 @@ def parser():
     option(
         "--epochs",
         "passes over the training images",
-        type=number(int, low=1),
+        type=number(int, low=1, high=10**9),
         metavar="N",
     )
     option("--switch-epoch", "ggdg: epochs of gg before dg (default 16 of 25, or as many in "
-           "proportion)", type=number(int, low=1), metavar="N")  # fmt: skip
+           "proportion)", type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
     option("--switch-ess", "ggdg: go to dg earlier, once the importance weights' effective sample "
            "size falls below this share of the batch, on average over an epoch",
            type=number(float, above=0, high=1), metavar="X")  # fmt: skip
-    option("--batch-size", "images in a batch", type=number(int, low=2), metavar="N")
+    option("--batch-size", "images in a batch", type=number(int, low=2, high=10**9), metavar="N")
     option("--lr", "learning rate", type=number(float, above=0), metavar="X")
     option("--finetune-lr", "ggdg: learning rate of its dg part", type=number(float, above=0),
            metavar="X")  # fmt: skip
@@ -74,8 +74,8 @@ def parser():
            choices=POLICIES)  # fmt: skip
     option("--filler", "initial weights; xavier-caffe2014 has the bug of the paper's time",
            choices=FILLERS)  # fmt: skip
-    option("--seed", "of the initial weights and the order of the images", type=number(int, low=0),
-           metavar="N")  # fmt: skip
+    option("--seed", "of the initial weights and the order of the images",
+           type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
     option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
     option("--threads", "threads that share a batch on the CPU", type=number(int, low=1, high=256),
            metavar="N")  # fmt: skip
@@ -84,13 +84,13 @@ def parser():
     option(
         "--classes",
         "number of classes in the data",
-        type=number(int, low=2),
+        type=number(int, low=2, high=10**9),
         metavar="N",
     )
     option(
         "--limit",
         "use only the first N training images",
-        type=number(int, low=2),
+        type=number(int, low=2, high=10**9),
         metavar="N",
     )
     option(

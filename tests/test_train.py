@@ -101,7 +101,8 @@ def small_images():
 def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
     """Every step of GG and DG, dropout included, is the same after a checkpoint and a restore."""
     whole = small_training(small_images, epochs=3, switch_epoch=1)
-    run = RunFolder(tmp_path)
+    run = RunFolder(tmp_path / "run")
+    run.create({})
     while whole.epoch <= 3:
         whole.run_epoch(run, [])
     resumed = small_training(small_images, epochs=3, switch_epoch=1)
@@ -109,9 +110,10 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
         resumed.run_epoch(run, ["a signal"])  # one step, then stop
         run.save_checkpoint(*resumed.state())
         resumed = small_training(small_images, epochs=3, switch_epoch=1)
-        resumed.restore(*run.load_checkpoint())
+        run.load_checkpoint(resumed.restore)
         if resumed.batch == 5:
             resumed.run_epoch(run, [])  # only the end of the epoch is left
+    run.lock.close()
     for name, w in whole.network.named().items():
         np.testing.assert_array_equal(w, resumed.network.named()[name])
     for a, b in zip(whole.rows, resumed.rows, strict=True):
@@ -141,7 +143,7 @@ def test_switch_by_effective_sample_size(small_images):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
-    result = run("--data", small_data, "--mode", "dg", "--lr", "1e20", "--epochs", 3,
+    result = run("--data", small_data, "--mode", "dg", "--lr", "1e17", "--epochs", 3,
                  "--out", tmp_path / "run")  # fmt: skip
     assert_one_line(result, 1, "at iteration 1 of DG in epoch 1", "layer", "smaller --lr",
                     "before the first checkpoint")  # fmt: skip
@@ -234,10 +236,59 @@ def test_resume_refuses_other_settings_and_broken_files(tmp_path, small_data):
     assert_one_line(run("--resume", folder), 2, "checkpoint.npz is not a sound .npz file")
     with open(folder / "checkpoint.npz", "wb") as file:
         np.savez(file, state="{}")
-    assert_one_line(run("--resume", folder), 2, "not a checkpoint of this program")
+    assert_one_line(run("--resume", folder), 2, "checkpoint.npz is not of this run")
     (folder / "checkpoint.npz").write_bytes(good)
     (folder / "settings.json").write_text("{")
     assert_one_line(run("--resume", folder), 2, "settings.json is not sound JSON")
+
+
+def test_broken_weights_are_never_kept(tmp_path, small_data):
+    """The last step of an epoch can break them after its loss was finite."""
+    result = run("--data", small_data, "--mode", "dg", "--lr", "1e17", "--epochs", 1,
+                 "--batch-size", 96, "--out", tmp_path / "run")  # fmt: skip
+    assert_one_line(result, 1, "not finite after iteration 1 of DG in epoch 1")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"settings.json"}
+
+
+def test_a_run_killed_between_its_last_files_is_completed(tmp_path, small_data):
+    folder = tmp_path / "run"
+    assert run("--data", small_data, "--epochs", 2, "--out", folder).returncode == 0
+    kept = {name: (folder / name).read_bytes() for name in ("model.npz", "metrics.csv")}
+    for name in kept:
+        (folder / name).unlink()
+    (folder / ".writing-abc").write_bytes(b"half a file")
+    assert run("--resume", folder).returncode == 0
+    assert kept == {name: (folder / name).read_bytes() for name in kept}
+    assert not (folder / ".writing-abc").exists()
+
+
+def test_folders_and_checkpoints_of_other_runs(tmp_path, small_data):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder, seed in ((ours, 0), (theirs, 1)):
+        options = ["--data", small_data, "--epochs", 2, "--seed", seed]
+        assert run(*options, "--out", folder).returncode == 0
+        (folder / "model.npz").unlink()
+    (ours / "checkpoint.npz").write_bytes((theirs / "checkpoint.npz").read_bytes())
+    assert_one_line(run("--resume", ours), 2, "checkpoint.npz is not of this run", "other settings")
+    assert_one_line(run("--resume", ours, "--out", theirs), 2, "name two folders")
+    result = scripts.run("visualize.py", "--resume", theirs)
+    assert_one_line(result, 2, "holds the run of another program")
+    for text in ("[]", "3", "{}"):
+        (ours / "settings.json").write_text(text)
+        assert_one_line(run("--resume", ours), 2, "holds the run of another program")
+
+
+def test_one_process_at_a_time(tmp_path, small_data):
+    options = ["--data", small_data, "--epochs", 1000, "--mode", "dg", "--out", tmp_path / "run"]
+    process = subprocess.Popen(command("train.py", *options), stderr=subprocess.PIPE)
+    while not (tmp_path / "run" / "checkpoint.npz").exists():
+        time.sleep(0.01)
+    assert_one_line(run("--resume", tmp_path / "run"), 2, "another process is at work in")
+    for _ in range(3):  # an impatient Ctrl-C
+        process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in error
 
 
 def test_defaults_are_the_papers():

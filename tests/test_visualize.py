@@ -75,6 +75,41 @@ def test_killed_chains_go_on_exactly(tmp_path, how, monkeypatch):
     assert (folder / "film.gif").read_bytes() == (tmp_path / "whole" / "film.gif").read_bytes()
 
 
+def test_an_ascent_goes_on_exactly(tmp_path):
+    options = ["--sampler", "ascent", "--chains", 3, "--iterations", 3000]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    until_finished(signal.SIGINT, [0.8, 1.0, 0.9], "visualize.py", *options,
+                   "--out", tmp_path / "killed")  # fmt: skip
+    np.testing.assert_array_equal(samples(tmp_path / "whole"), samples(tmp_path / "killed"))
+
+
+def test_resuming_with_other_weights_is_refused(tmp_path):
+    weights = tmp_path / "w.npz"
+    weights.write_bytes((ROOT / "assets" / "lenet-dg.npz").read_bytes())
+    options = ["--weights", weights, "--chains", 2, "--iterations", 3, "--out", tmp_path / "v"]
+    assert run(*options).returncode == 0
+    (tmp_path / "v" / "diagnostics.json").unlink()
+    weights.write_bytes((ROOT / "assets" / "lenet-ggdg.npz").read_bytes())
+    assert_one_line(run(*options, "--resume"), 2, "not of this run", "weights have changed")
+
+
+def test_numbers_that_overflow(tmp_path):
+    arrays = load_npz(ROOT / "assets" / "lenet-dg.npz")
+    arrays["fc2.w"] = arrays["fc2.w"] * np.float32(1e38)
+    save_npz(tmp_path / "large.npz", arrays)
+    options = ["--chains", 2, "--iterations", 40, "--out", tmp_path / "v"]
+    assert_one_line(run(*options, "--weights", tmp_path / "large.npz"), 2, "energy is not finite")
+    arrays["fc2.w"][0, 0] = np.nan
+    save_npz(tmp_path / "nan.npz", arrays)
+    assert_one_line(run(*options, "--weights", tmp_path / "nan.npz"), 2, "nan.npz: fc2.w is not")
+    result = run(*options, "--sampler", "ascent", "--step-size", 1000)
+    assert_one_line(result, 1, "the ascent diverged: lower --step-size")
+    arrays["input_shape"] = np.array([28, 28])
+    save_npz(tmp_path / "shape.npz", arrays)
+    result = run(*options, "--weights", tmp_path / "shape.npz", "--out", tmp_path / "u")
+    assert_one_line(result, 2, "shape.npz: input_shape must be 3 positive whole numbers")
+
+
 def test_seeds(tmp_path):
     quick = ["--chains", 2, "--iterations", 4]
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -182,7 +217,7 @@ def test_warnings_say_what_to_change(tmp_path):
     wild = run(*quick, "--step-size", 10, "--out", tmp_path / "wild")
     assert wild.returncode == 0
     assert "warning: unstable" in wild.stderr
-    assert "2 of 2 chains never moved: lower --step-size" in wild.stderr
+    assert "unit 3: some chains never moved: lower --step-size (it was 10)" in wild.stderr
     arrays = load_npz(ROOT / "assets" / "lenet-dg.npz")
     arrays["fc1.b"][4] = -1e6  # a ReLU that is off
     save_npz(tmp_path / "dead.npz", arrays)
