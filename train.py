@@ -33,7 +33,7 @@ from report.train_options import settings_and_folder
 
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
 TEST_BATCH = 100
-QUICK_INTERCEPTS = 2048  # training images for the intercepts of one epoch's report
+QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
 
 
 class Training:
