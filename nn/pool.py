@@ -11,21 +11,24 @@ from nn.windows import every, pad_image, pad_sides, pair, pool_output_size
 def running_max(values, codes, buffers, name):
     """The elementwise maximum of several arrays, and the code of the first array that has it.
 
-    values: arrays of one shape; codes: an int or an array (uint8) for each, growing from array to
-    array in every place.
+    values: arrays of one shape; codes: an array (uint8) for each, growing from array to array in
+    every place, or None for 0, 1, 2, ...
     """
     xp = array_module(values[0])
     shape, dtype = values[0].shape, values[0].dtype
-    best, code = values[0], codes[0]
-    for value, next_code in zip(values[1:], codes[1:], strict=True):
-        greater = buffers.get("greater", shape, bool, xp)
-        xp.greater(value, best, out=greater)  # strictly: the first maximum wins a tie
+    best = values[0]
+    code = codes[0] if codes else None
+    for k, value in enumerate(values[1:], 1):
+        new = buffers.get(f"{name} code", shape, xp.uint8, xp)
+        first = codes is None and k == 1  # then the comparison itself, 0 or 1, is the code
+        greater = new if first else buffers.get("greater", shape, xp.uint8, xp)
+        xp.greater(value, best, out=greater.view(bool))  # strictly: a tie goes to the first
         best = xp.maximum(best, value, out=buffers.get(f"{name} best", shape, dtype, xp))
-        later = buffers.get("later", shape, xp.uint8, xp)
-        xp.multiply(greater.view(xp.uint8), next_code, out=later)
-        # Codes grow, so the larger of two is the later: a choice without a branch.
-        code = xp.maximum(code, later, out=buffers.get(f"{name} code", shape, xp.uint8, xp))
-    return best, code
+        if not first:
+            xp.multiply(greater, k if codes is None else codes[k], out=greater)
+            xp.maximum(code, greater, out=new)  # codes grow: the larger of two is the later
+        code = new
+    return best, code if code is not None else xp.zeros(shape, xp.uint8)
 
 
 @cache
@@ -62,15 +65,11 @@ def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
 
     covered_H = (OH - 1) * SH + KH
     along = [x[:, :covered_H, every(j, OW, SW)] for j in range(KW)]  # each (N, covered_H, OW, C)
-    best, code = running_max(along, list(range(KW)), buffers, "along")
+    best, code = running_max(along, None, buffers, "along")
     across = [best[:, every(i, OH, SH)] for i in range(KH)]  # each (N, OH, OW, C)
-    if KW == 1:
-        codes = list(range(KH))
-    else:
-        codes = [code[:, every(i, OH, SH)] for i in range(KH)]
-        codes[1:] = [code + xp.uint8(i * KW) for i, code in enumerate(codes[1:], 1)]
-    best, argmax = running_max(across, codes, buffers, "across")
-    return best, argmax if KH * KW > 1 else xp.zeros(best.shape, xp.uint8)
+    codes = [code[:, every(i, OH, SH)] for i in range(KH)]
+    codes[1:] = [code + xp.uint8(i * KW) for i, code in enumerate(codes[1:], 1)]
+    return running_max(across, codes, buffers, "across")
 
 
 def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
