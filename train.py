@@ -15,216 +15,62 @@ import numpy as np
 from tqdm import tqdm
 
 from data import mnist
-from losses.discriminative import discriminative_loss
-from losses.generative import (
-    effective_sample_size,
-    generative_loss,
-    importance_weights,
-    intercepts,
-)
-from nn.backend import choose_device, to_device, to_host
+from nn.backend import choose_device, to_host
 from nn.nets import build
-from nn.parallel import parallel
-from nn.sgd import SGD
 from nn.weights import save_npz
 from report.console import fail_in_one_line, stop_signals
 from report.run_folder import write_csv
 from report.train_options import settings_and_folder
+from training import Training
 
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
-TEST_BATCH = 100
-QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
 
 
-class Training:
-    """A run: everything that has to be the same for it to go on exactly where it was."""
+def run_epoch(training, run, stopped):
+    """The batches that are left of this epoch; False if a signal came."""
+    size = training.settings["batch_size"]
+    order = mnist.epoch_order(len(training.train), training.settings["seed"], training.epoch)
+    batches = math.ceil(len(training.train) / size)
+    interval = 0.1 if sys.stderr.isatty() else 10
+    title = f"epoch {training.epoch}/{training.settings['epochs']} {training.stage}"
+    saved = time.perf_counter()
+    with tqdm(
+        total=batches,
+        initial=training.batch,
+        desc=title,
+        unit="batch",
+        mininterval=interval,
+    ) as bar:
+        while training.batch < batches:
+            began = time.perf_counter()
+            training.step(order[training.batch * size : (training.batch + 1) * size])
+            training.seconds += time.perf_counter() - began
+            if training.batch % 50 == 0 or training.batch == batches:
+                show(training, bar)
+            bar.update()
+            if stopped:
+                return False
+            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                run.save_checkpoint(*training.state())
+                saved = time.perf_counter()
+        training.end_epoch()
+        show(training, bar)
+    return True
 
-    def __init__(self, settings, network, train, test, xp):
-        self.settings, self.network, self.train, self.test = settings, network, train, test
-        self.xp = xp
-        self.workers = parallel(self.network, settings["threads"] if xp is np else 1)
-        self.priors = np.bincount(train.labels, minlength=train.classes) / len(train)
-        self.rows = []  # of metrics.csv
-        self.epoch = 1
-        self.start_stage("DG" if settings["mode"] == "dg" else "GG", settings["lr"])
-        self.start_epoch()
 
-    def start_stage(self, stage, lr):
-        s = self.settings
-        self.stage = stage
-        self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"])
-
-    def start_epoch(self):
-        self.batch, self.images = 0, 0  # done in this epoch
-        self.loss_sum, self.ess_sum, self.seconds = (
-            0.0,
-            np.zeros(self.train.classes),
-            0.0,
-        )
-
-    # The two lines of the paper: the same bottom-up and top-down pass under another loss.
-    LOSSES = {"GG": generative_loss, "DG": discriminative_loss}
-
-    @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
-    def step(self, index):
-        """One batch: scores, loss, gradient, update."""
-        s = self.settings
-        self.workers.seed(s["seed"], self.epoch, self.batch)
-        x, labels = (to_device(array, self.xp) for array in self.train.batch(index))
-        scores = self.workers.bottom_up(x, train=True)
-        loss, dscores, info = self.LOSSES[self.stage](scores, labels)
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at {self.when()}: {self.not_finite(x)}; "
-                "a smaller --lr may help"
-            )
-        self.workers.top_down(dscores, input_grad=False)
-        self.sgd.step()
-        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
-        self.loss_sum += float(loss) * len(labels)
-        self.ess_sum += to_host(ess)  # ESS/n of each batch, weighted by its n
-        self.images += len(labels)
-        self.batch += 1
-
-    def when(self):
-        return f"iteration {self.sgd.it} of {self.stage} in epoch {self.epoch}"
-
-    def not_finite(self, x):
-        """Where the numbers went wrong first, from the bottom up."""
-        for name, layer in self.network.layers.items():
-            if not all(np.isfinite(to_host(w)).all() for w in layer.params.values()):
-                return f"the weights of layer {name} are not finite"
-            x = layer.forward(x)
-            if not np.isfinite(to_host(x)).all():
-                return f"the output of layer {name} is not finite"
-        return "every layer's output is finite, but too large for the loss"
-
-    def scores(self, images):
-        """f_y(x) of all images, a batch at a time: (N, K) on the host."""
-        scores = []
-        for i in range(0, len(images), TEST_BATCH):
-            x, _ = images.batch(slice(i, i + TEST_BATCH))
-            scores.append(to_host(self.workers.bottom_up(to_device(x, self.xp))))
-        return np.concatenate(scores)
-
-    def intercepts(self, count):
-        """alpha_y of Eq. 6 from `count` training images, evenly spaced."""
-        index = np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int)
-        subset = mnist.Images(self.train.images[index], self.train.labels[index], 0)
-        return intercepts(self.scores(subset), self.priors)
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def end_epoch(self):
-        """Test, add a row to the metrics, and see whether GG gives way to DG."""
-        began = time.perf_counter()
-        s, ess = self.settings, self.ess_sum / self.images
-        lr = self.sgd.rate()
-        last = self.epoch == s["epochs"]
-        switch = (
-            self.stage == "GG"
-            and not last
-            and (
-                self.epoch >= (s["switch_epoch"] or s["epochs"])
-                or (s["switch_ess"] is not None and ess.mean() < s["switch_ess"])
-            )
-        )
-        scores, labels = self.scores(self.test), self.test.labels
-        alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
-        if self.stage == "GG":
-            alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
-        error, error_eq6 = (
-            100 * np.count_nonzero((scores + shift).argmax(axis=1) != labels) / len(labels)
-            for shift in (0, alpha)
-        )
-        if not np.isfinite(scores).all():
-            raise FloatingPointError(f"test scores are not finite after {self.when()}")
-        row = {
-            "epoch": self.epoch,
-            "stage": self.stage,
-            "loss": self.loss_sum / self.images,
-        }
-        row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
-        row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
-        if self.stage == "GG" and (switch or last):
-            bias = self.network.layers[self.network.last].params["b"]
-            bias += to_device(alpha.astype(bias.dtype), self.xp)
-        if switch:
-            self.start_stage("DG", s["finetune_lr"])
-        row["seconds"] = self.seconds + time.perf_counter() - began
-        self.rows.append({k: v if isinstance(v, str | int) else float(v) for k, v in row.items()})
-        self.epoch += 1
-        self.start_epoch()
-
-    def state(self):
-        """(arrays, the rest) of a checkpoint. FloatingPointError instead of broken weights."""
-        for name, w in self.network.named().items():
-            if not np.isfinite(to_host(w)).all():
-                raise FloatingPointError(f"{name} is not finite after {self.when()}")
-        arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
-        arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "images", "rows")}
-        rest |= {
-            "loss_sum": self.loss_sum,
-            "ess_sum": list(self.ess_sum),
-            "it": self.sgd.it,
-        }
-        return arrays, rest | {"seconds": self.seconds, "lr": self.sgd.lr}
-
-    def restore(self, arrays, state):
-        """Go back to what `state` returned."""
-        self.start_stage(state["stage"], state["lr"])
-        self.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
-        for name, V in self.sgd.velocity.items():
-            V[...] = to_device(arrays[f"V/{name}"], self.xp)
-        self.sgd.it = state["it"]
-        for name in ("epoch", "batch", "images", "rows", "loss_sum", "seconds"):
-            setattr(self, name, state[name])
-        self.ess_sum = np.array(state["ess_sum"])
-
-    def run_epoch(self, run, stopped):
-        """The batches that are left of this epoch; False if a signal came."""
-        size = self.settings["batch_size"]
-        order = mnist.epoch_order(len(self.train), self.settings["seed"], self.epoch)
-        batches = math.ceil(len(self.train) / size)
-        interval = 0.1 if sys.stderr.isatty() else 10
-        title = f"epoch {self.epoch}/{self.settings['epochs']} {self.stage}"
-        saved = time.perf_counter()
-        with tqdm(
-            total=batches,
-            initial=self.batch,
-            desc=title,
-            unit="batch",
-            mininterval=interval,
-        ) as bar:
-            while self.batch < batches:
-                began = time.perf_counter()
-                self.step(order[self.batch * size : (self.batch + 1) * size])
-                self.seconds += time.perf_counter() - began
-                if self.batch % 50 == 0 or self.batch == batches:
-                    self.show(bar)
-                bar.update()
-                if stopped:
-                    return False
-                if time.perf_counter() - saved > CHECKPOINT_SECONDS:
-                    run.save_checkpoint(*self.state())
-                    saved = time.perf_counter()
-            self.end_epoch()
-            self.show(bar)
-        return True
-
-    def show(self, bar):
-        """The numbers that matter, behind the bar."""
-        row = self.rows[-1] if self.rows else {}
-        numbers = {}
-        if self.batch:
-            numbers["loss"] = f"{self.loss_sum / self.images:.4f}"
-            numbers["ESS/n"] = f"{self.ess_sum.mean() / self.images:.2f}"
-        elif row:
-            numbers["loss"] = f"{row['loss']:.4f}"
-            numbers["ESS/n"] = f"{row['ess']:.2f}"
-        if row:
-            numbers["test error"] = f"{row['test_error_eq6']:.2f} %"
-        bar.set_postfix(numbers, refresh=False)
+def show(training, bar):
+    """The numbers that matter, behind the bar."""
+    row = training.rows[-1] if training.rows else {}
+    numbers = {}
+    if training.batch:
+        numbers["loss"] = f"{training.loss_sum / training.images:.4f}"
+        numbers["ESS/n"] = f"{training.ess_sum.mean() / training.images:.2f}"
+    elif row:
+        numbers["loss"] = f"{row['loss']:.4f}"
+        numbers["ESS/n"] = f"{row['ess']:.2f}"
+    if row:
+        numbers["test error"] = f"{row['test_error_eq6']:.2f} %"
+    bar.set_postfix(numbers, refresh=False)
 
 
 def main(argv=None):
@@ -259,7 +105,7 @@ def main(argv=None):
 
     with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
         while training.epoch <= settings["epochs"]:
-            whole = training.run_epoch(run, stopped)
+            whole = run_epoch(training, run, stopped)
             run.save_checkpoint(*training.state())
             if training.rows:
                 write_csv(run.path / "metrics.csv", training.rows)

@@ -11,7 +11,6 @@ import time
 import numpy as np
 import pytest
 
-import train as script
 from data.mnist import Images
 from nn.backend import gpu_problem
 from nn.dropout import Dropout
@@ -24,6 +23,8 @@ from report.run_folder import RunFolder
 from report.train_options import DEFAULTS, complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command, rows, until_finished
+from train import run_epoch
+from training import Training
 
 
 def run(*options, **how):
@@ -87,7 +88,7 @@ def small_training(small_images, **given):
     settings = complete({"threads": 2, "batch_size": 16, "lr": 0.1, **given})
     layers = [("fc1", Linear(20)), ("relu", ReLU()), ("drop", Dropout(0.5)), ("fc2", Linear(3))]
     network = Network(layers, (4, 4, 1), np.random.default_rng(0))
-    return script.Training(settings, network, small_images, small_images, np)
+    return Training(settings, network, small_images, small_images, np)
 
 
 @pytest.fixture
@@ -104,15 +105,15 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
     run = RunFolder(tmp_path / "run")
     run.create({})
     while whole.epoch <= 3:
-        whole.run_epoch(run, [])
+        run_epoch(whole, run, [])
     resumed = small_training(small_images, epochs=3, switch_epoch=1)
     while resumed.epoch <= 3:
-        resumed.run_epoch(run, ["a signal"])  # one step, then stop
+        run_epoch(resumed, run, ["a signal"])  # one step, then stop
         run.save_checkpoint(*resumed.state())
         resumed = small_training(small_images, epochs=3, switch_epoch=1)
         run.load_checkpoint(resumed.restore)
         if resumed.batch == 5:
-            resumed.run_epoch(run, [])  # only the end of the epoch is left
+            run_epoch(resumed, run, [])  # only the end of the epoch is left
     run.lock.close()
     for name, w in whole.network.named().items():
         np.testing.assert_array_equal(w, resumed.network.named()[name])
@@ -123,7 +124,7 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
 def test_intercepts_are_in_the_bias_after_gg(small_images):
     training = small_training(small_images, mode="gg", epochs=2)
     while training.epoch <= 2:
-        training.run_epoch(RunFolder("unused"), [])
+        run_epoch(training, RunFolder("unused"), [])
     scores = training.scores(small_images).astype(float)
     log_mean = np.log(np.exp(scores).mean(axis=0))
     np.testing.assert_allclose(log_mean, np.log(training.priors), atol=1e-5)
@@ -136,7 +137,7 @@ def test_switch_by_effective_sample_size(small_images):
     stages = []
     while training.epoch <= 6:
         stages.append(training.stage)
-        training.run_epoch(RunFolder("unused"), [])
+        run_epoch(training, RunFolder("unused"), [])
     assert stages == ["GG"] + ["DG"] * 5
     assert training.rows[0]["ess"] < 0.999
     assert training.sgd.lr == 0.003

@@ -1,0 +1,162 @@
+"""A training run: a batch through the net and back, an epoch's test, the switch from GG to DG."""
+
+import math
+import time
+
+import numpy as np
+
+from data import mnist
+from losses.discriminative import discriminative_loss
+from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
+from nn.backend import to_device, to_host
+from nn.parallel import parallel
+from nn.sgd import SGD
+
+TEST_BATCH = 100
+QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
+
+
+class Training:
+    """A run: everything that has to be the same for it to go on exactly where it was."""
+
+    def __init__(self, settings, network, train, test, xp):
+        self.settings, self.network, self.train, self.test = settings, network, train, test
+        self.xp = xp
+        self.workers = parallel(self.network, settings["threads"] if xp is np else 1)
+        self.priors = np.bincount(train.labels, minlength=train.classes) / len(train)
+        self.rows = []  # of metrics.csv
+        self.epoch = 1
+        self.start_stage("DG" if settings["mode"] == "dg" else "GG", settings["lr"])
+        self.start_epoch()
+
+    def start_stage(self, stage, lr):
+        s = self.settings
+        self.stage = stage
+        self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"])
+
+    def start_epoch(self):
+        self.batch, self.images = 0, 0  # done in this epoch
+        self.loss_sum, self.ess_sum, self.seconds = (
+            0.0,
+            np.zeros(self.train.classes),
+            0.0,
+        )
+
+    # The two lines of the paper: the same bottom-up and top-down pass under another loss.
+    LOSSES = {"GG": generative_loss, "DG": discriminative_loss}
+
+    @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
+    def step(self, index):
+        """One batch: scores, loss, gradient, update."""
+        s = self.settings
+        self.workers.seed(s["seed"], self.epoch, self.batch)
+        x, labels = (to_device(array, self.xp) for array in self.train.batch(index))
+        scores = self.workers.bottom_up(x, train=True)
+        loss, dscores, info = self.LOSSES[self.stage](scores, labels)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at {self.when()}: {self.not_finite(x)}; "
+                "a smaller --lr may help"
+            )
+        self.workers.top_down(dscores, input_grad=False)
+        self.sgd.step()
+        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
+        self.loss_sum += float(loss) * len(labels)
+        self.ess_sum += to_host(ess)  # ESS/n of each batch, weighted by its n
+        self.images += len(labels)
+        self.batch += 1
+
+    def when(self):
+        return f"iteration {self.sgd.it} of {self.stage} in epoch {self.epoch}"
+
+    def not_finite(self, x):
+        """Where the numbers went wrong first, from the bottom up."""
+        for name, layer in self.network.layers.items():
+            if not all(np.isfinite(to_host(w)).all() for w in layer.params.values()):
+                return f"the weights of layer {name} are not finite"
+            x = layer.forward(x)
+            if not np.isfinite(to_host(x)).all():
+                return f"the output of layer {name} is not finite"
+        return "every layer's output is finite, but too large for the loss"
+
+    def scores(self, images):
+        """f_y(x) of all images, a batch at a time: (N, K) on the host."""
+        scores = []
+        for i in range(0, len(images), TEST_BATCH):
+            x, _ = images.batch(slice(i, i + TEST_BATCH))
+            scores.append(to_host(self.workers.bottom_up(to_device(x, self.xp))))
+        return np.concatenate(scores)
+
+    def intercepts(self, count):
+        """alpha_y of Eq. 6 from `count` training images, evenly spaced."""
+        index = np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int)
+        subset = mnist.Images(self.train.images[index], self.train.labels[index], 0)
+        return intercepts(self.scores(subset), self.priors)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def end_epoch(self):
+        """Test, add a row to the metrics, and see whether GG gives way to DG."""
+        began = time.perf_counter()
+        s, ess = self.settings, self.ess_sum / self.images
+        lr = self.sgd.rate()
+        last = self.epoch == s["epochs"]
+        switch = (
+            self.stage == "GG"
+            and not last
+            and (
+                self.epoch >= (s["switch_epoch"] or s["epochs"])
+                or (s["switch_ess"] is not None and ess.mean() < s["switch_ess"])
+            )
+        )
+        scores, labels = self.scores(self.test), self.test.labels
+        alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
+        if self.stage == "GG":
+            alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
+        error, error_eq6 = (
+            100 * np.count_nonzero((scores + shift).argmax(axis=1) != labels) / len(labels)
+            for shift in (0, alpha)
+        )
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(f"test scores are not finite after {self.when()}")
+        row = {
+            "epoch": self.epoch,
+            "stage": self.stage,
+            "loss": self.loss_sum / self.images,
+        }
+        row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
+        row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
+        if self.stage == "GG" and (switch or last):
+            bias = self.network.layers[self.network.last].params["b"]
+            bias += to_device(alpha.astype(bias.dtype), self.xp)
+        if switch:
+            self.start_stage("DG", s["finetune_lr"])
+        row["seconds"] = self.seconds + time.perf_counter() - began
+        self.rows.append({k: v if isinstance(v, str | int) else float(v) for k, v in row.items()})
+        self.epoch += 1
+        self.start_epoch()
+
+    def state(self):
+        """(arrays, the rest) of a checkpoint. FloatingPointError instead of broken weights."""
+        for name, w in self.network.named().items():
+            if not np.isfinite(to_host(w)).all():
+                raise FloatingPointError(f"{name} is not finite after {self.when()}")
+        arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
+        arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
+        rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "images", "rows")}
+        rest |= {
+            "loss_sum": self.loss_sum,
+            "ess_sum": list(self.ess_sum),
+            "it": self.sgd.it,
+        }
+        return arrays, rest | {"seconds": self.seconds, "lr": self.sgd.lr}
+
+    def restore(self, arrays, state):
+        """Go back to what `state` returned."""
+        self.start_stage(state["stage"], state["lr"])
+        self.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
+        for name, V in self.sgd.velocity.items():
+            V[...] = to_device(arrays[f"V/{name}"], self.xp)
+        self.sgd.it = state["it"]
+        for name in ("epoch", "batch", "images", "rows", "loss_sum", "seconds"):
+            setattr(self, name, state[name])
+        self.ess_sum = np.array(state["ess_sum"])
