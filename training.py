@@ -36,13 +36,10 @@ class Training:
 
     def start_epoch(self):
         self.batch, self.images = 0, 0  # done in this epoch
-        self.loss_sum, self.ess_sum, self.seconds = (
-            0.0,
-            np.zeros(self.train.classes),
-            0.0,
-        )
+        self.loss_sum, self.seconds = 0.0, 0.0
+        self.ess_sum = np.zeros(self.train.classes)
 
-    # The two lines of the paper: the same bottom-up and top-down pass under another loss.
+    # All that tells GG from DG while training: the loss layer above the same two passes.
     LOSSES = {"GG": generative_loss, "DG": discriminative_loss}
 
     @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
@@ -100,14 +97,9 @@ class Training:
         s, ess = self.settings, self.ess_sum / self.images
         lr = self.sgd.rate()
         last = self.epoch == s["epochs"]
-        switch = (
-            self.stage == "GG"
-            and not last
-            and (
-                self.epoch >= (s["switch_epoch"] or s["epochs"])
-                or (s["switch_ess"] is not None and ess.mean() < s["switch_ess"])
-            )
-        )
+        switch = self.stage == "GG" and not last and s["mode"] == "ggdg"
+        if switch and self.epoch < s["switch_epoch"]:  # earlier only if the weights are uneven
+            switch = s["switch_ess"] is not None and ess.mean() < s["switch_ess"]
         scores, labels = self.scores(self.test), self.test.labels
         alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
         if self.stage == "GG":
@@ -118,11 +110,7 @@ class Training:
         )
         if not np.isfinite(scores).all():
             raise FloatingPointError(f"test scores are not finite after {self.when()}")
-        row = {
-            "epoch": self.epoch,
-            "stage": self.stage,
-            "loss": self.loss_sum / self.images,
-        }
+        row = {"epoch": self.epoch, "stage": self.stage, "loss": self.loss_sum / self.images}
         row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
         if self.stage == "GG" and (switch or last):
@@ -143,11 +131,7 @@ class Training:
         arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
         arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
         rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "images", "rows")}
-        rest |= {
-            "loss_sum": self.loss_sum,
-            "ess_sum": list(self.ess_sum),
-            "it": self.sgd.it,
-        }
+        rest |= {"loss_sum": self.loss_sum, "ess_sum": list(self.ess_sum), "it": self.sgd.it}
         return arrays, rest | {"seconds": self.seconds, "lr": self.sgd.lr}
 
     def restore(self, arrays, state):

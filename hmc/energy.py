@@ -17,7 +17,7 @@ class NodeEnergy:
 
     def __init__(self, network, layer, unit, position=None, sigma=1.0, temperature=1.0):
         self.network, self.layer = network, layer
-        self.unit = np.atleast_1d(unit)
+        self.unit = self.units = np.atleast_1d(unit)  # as given; one for each chain
         self.position = check_node(network, layer, self.unit, position)
         self.sigma, self.temperature = sigma, temperature
         self.buffers = Buffers()
@@ -50,9 +50,11 @@ class NodeEnergy:
         """f and df/dx of some of the chains, by one of the threads' nets."""
         xp = array_module(x)
         y = net.forward(x[chains], self.layer)
-        unit = to_device(np.broadcast_to(self.unit, len(x))[chains], xp)
-        node = (xp.arange(len(y)), *self.position, unit)
-        dy = xp.zeros_like(y)
+        if len(self.units) != len(x) or not isinstance(self.units, xp.ndarray):
+            self.units = to_device(np.broadcast_to(self.unit, len(x)).copy(), xp)
+        node = (xp.arange(len(y)), *self.position, self.units[chains])
+        dy = self.buffers.get(f"dy from {chains.start}", y.shape, y.dtype, xp)
+        dy.fill(0)
         dy[node] = 1
         return y[node], net.backward(dy, param_grads=False)
 

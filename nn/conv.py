@@ -25,14 +25,7 @@ class Conv(Layer):
     """
 
     def __init__(
-        self,
-        filters,
-        kernel,
-        stride=1,
-        pad=0,
-        groups=1,
-        filler=xavier,
-        bias_filler=zeros,
+        self, filters, kernel, stride=1, pad=0, groups=1, filler=xavier, bias_filler=zeros
     ):
         super().__init__()
         if groups < 1 or filters % groups:
@@ -133,10 +126,7 @@ class Conv(Layer):
         size = F // self.groups
         for n in range(0, N, at_once):
             for g in range(self.groups):
-                channels, filters = (
-                    slice(g * D, (g + 1) * D),
-                    slice(g * size, (g + 1) * size),
-                )
+                channels, filters = slice(g * D, (g + 1) * D), slice(g * size, (g + 1) * size)
                 yield slice(n, min(n + at_once, N)), channels, filters
 
     def _columns(self, images, channels, OH, OW, dtype):

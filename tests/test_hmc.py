@@ -409,6 +409,15 @@ def test_energy_by_threads_is_the_same():
     np.testing.assert_allclose(gradient, gradient2, rtol=1e-10, atol=1e-12)
 
 
+def test_one_energy_serves_any_number_of_chains():
+    net = small_net()
+    x = np.random.default_rng(0).standard_normal((7, 10, 12, 2)).astype(np.float32)
+    energy = NodeEnergy(net, "fc", 1)
+    whole = energy(x)[0].copy()
+    for n in (1, 4, 7):
+        np.testing.assert_allclose(energy(x[:n])[0], whole[:n], rtol=1e-5)
+
+
 def test_rounding_error_is_measured():
     x = np.random.default_rng(0).standard_normal((4, 10, 12, 2)).astype(np.float32)
     single = NodeEnergy(small_net(), "fc", 0, temperature=1e-3)
