@@ -42,7 +42,7 @@ examples:
   python visualize.py --unit 0-9                  all ten digits, the paper's figure 4
   python visualize.py --unit 0-9 --preset paper   with the paper's own settings
   python visualize.py --layer conv2 --unit 0,5,7-9 --film
-  python visualize.py --weights runs/lenet-ggdg-seed0/model.npz --sigma 1 --temperature 0.001
+  python visualize.py --weights runs/lenet-ggdg-seed0/model.npz --sigma 0.7 --temperature 0.0003
   python visualize.py --resume samples/lenet-fc2  go on with a run that was stopped
 
 In the folder: grid.png (units by chains), sequence.png (the first chain of each unit as it
@@ -82,7 +82,11 @@ def parser():
     )
 
     def option(name, text, **how):
-        default = DEFAULTS.get(name.strip("-").replace("-", "_"))
+        key = name.strip("-").replace("-", "_")
+        if key in PRESETS["paper"]:
+            by_preset = (f"{p} {PRESETS[p].get(key, 'adapted')}" for p in PRESETS)
+            text += f" ({', '.join(by_preset)})"
+        default = DEFAULTS.get(key)
         if default is not None and default is not False:
             text += f" (default {','.join(map(str, default)) if name == '--unit' else default})"
         p.add_argument(name, help=text, **how)
