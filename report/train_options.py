@@ -70,7 +70,7 @@ def parser():
            metavar="X")  # fmt: skip
     option("--momentum", "momentum", type=number(float, low=0, below=1), metavar="X")
     option("--weight-decay", "weight decay", type=number(float, low=0), metavar="X")
-    option("--lr-policy", "fixed: lr; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every 100,000 steps",
+    option("--lr-policy", "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every 100,000 steps",
            choices=POLICIES)  # fmt: skip
     option("--filler", "initial weights; xavier-caffe2014 has the bug of the paper's time",
            choices=FILLERS)  # fmt: skip
