@@ -1,0 +1,124 @@
+"""What tells whether to believe a chain: tuning, forecast, diagnostics."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
+from hmc.forecast import forecast
+from hmc.sampler import HMC
+from hmc.tuning import DualAveraging
+
+
+@pytest.mark.parametrize("target", [0.6, 0.8, 0.9])
+def test_dual_averaging_reaches_its_target(target):
+    """Chains of very different scales, each with a step size of its own."""
+    scale = np.array([0.1, 1.0, 10.0] * 20)[:, None]
+
+    def energy(x):
+        return ((x / scale) ** 2).sum(axis=1) / 2, x / scale**2
+
+    hmc = HMC(energy, 0.05, 1)  # more steps, and resonances blur what a step size means
+    tuning = DualAveraging(0.05, 60, target)
+    rng = np.random.default_rng(0)
+    state = hmc.start(scale * rng.standard_normal((60, 50)))
+    for _ in range(300):
+        state, info = hmc.step(state, rng)
+        hmc.step_size = tuning.update(info["probability"])
+    hmc.step_size = tuning.average
+    rates = np.mean([hmc.step(state, rng)[1]["probability"] for _ in range(200)], axis=0)
+    for group in range(3):
+        assert rates[group::3].mean() == pytest.approx(target, abs=0.1)  # it errs upwards
+    assert tuning.average[2] / tuning.average[0] == pytest.approx(100, rel=0.2)
+
+
+def test_step_size_stays_below_the_largest():
+    tuning = DualAveraging(0.1, 2, 0.8, largest=0.15)
+    for _ in range(50):
+        trial = tuning.update(np.ones(2))
+    assert (trial <= 0.15 * (1 + 1e-12)).all()
+    assert (tuning.average <= 0.15 * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize(
+    ("iterations", "settings", "theta", "remains", "word"),
+    [  # eps, L, sigma, m, T
+        (300, (1e-4, 100, 10, 0.01, 1.0), 0.010, 0.985, "hardly move"),
+        (300, (1e-4, 100, 10, 0.01, 0.001), 0.316, 2.4e-7, ""),
+        (300, (1e-4, 100, 10, 1e-4, 1.0), 0.100, 0.22, "hardly move"),
+        (300, (1e-4, 100, 10, 1e-4, 0.001), 3.162, 0.94, "resonance"),
+        (100, (3e-6, 50, 10, 1e-5, 0.001), 0.150, 0.32, "hardly move"),
+        (500, (3e-6, 50, 10, 1e-5, 0.001), 0.150, 0.0035, ""),
+        (100, (1.0, 50, 10, 1e-5, 0.001), 5e4, None, "unstable"),
+    ],
+)
+def test_forecast_of_printed_and_other_settings(iterations, settings, theta, remains, word):
+    told = forecast(iterations, *settings)
+    assert told.theta == pytest.approx(theta, rel=0.02)
+    if remains is not None:
+        assert told.remains == pytest.approx(remains, rel=0.12)
+        assert told.reached == pytest.approx(1 - math.cos(told.theta) ** iterations, abs=0.01)
+    assert (word in told.warning) if word else not told.warning
+
+
+@given(st.floats(1e-6, 1e-2), st.integers(1, 100), st.floats(0.1, 100), st.floats(1e-4, 10),
+       st.floats(1e-4, 10))  # fmt: skip
+def test_settings_that_a_forecast_recommends_are_good(eps, steps, sigma, mass, temperature):
+    told = forecast(50, eps, steps, sigma, mass, temperature)
+    if told.warning:
+        better = float(told.warning.split("--step-size ")[1].split()[0].rstrip(","))
+        assert not forecast(50, better, steps, sigma, mass, temperature).warning or steps == 1
+
+
+def test_forecast_is_what_the_sampler_does():
+    """Without f: correlation with the start, from the chains themselves."""
+    sigma, T, m = 10.0, 0.5, 0.3
+    eps = 0.12 * sigma * math.sqrt(T * m) / 10
+
+    def energy(x):
+        return (x**2).sum(axis=1) / (2 * sigma**2 * T), x / (sigma**2 * T)
+
+    rng = np.random.default_rng(0)
+    start = sigma * math.sqrt(T) * rng.standard_normal((50, 2000))
+    hmc = HMC(energy, eps, 10, m)
+    state = hmc.start(start)
+    for _ in range(40):
+        state, _ = hmc.step(state, rng)
+    correlation = np.corrcoef(start.ravel(), state.x.ravel())[0, 1]
+    assert correlation == pytest.approx(forecast(40, eps, 10, sigma, m, T).remains, abs=0.02)
+
+
+def ar1(rho, n, m, rng):
+    x = np.empty((n, m))
+    x[:, 0] = rng.standard_normal(n)
+    for t in range(1, m):
+        x[:, t] = rho * x[:, t - 1] + math.sqrt(1 - rho**2) * rng.standard_normal(n)
+    return x
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, -0.4])
+def test_effective_sample_size_of_autoregressive_chains(rho):
+    """n m (1 - rho) / (1 + rho)."""
+    draws = ar1(rho, 8, 4000, np.random.default_rng(0))
+    expected = 8 * 4000 * (1 - rho) / (1 + rho)
+    assert effective_sample_size(draws) == pytest.approx(expected, rel=0.15)
+    correlation = autocorrelation(draws).mean(axis=0)
+    np.testing.assert_allclose(correlation[:4], rho ** np.arange(4), atol=0.03)
+    assert split_rhat(draws) == pytest.approx(1, abs=0.02)
+
+
+def test_diagnostics_see_chains_that_disagree_or_stand_still():
+    rng = np.random.default_rng(0)
+    apart = rng.standard_normal((4, 500)) + np.array([0, 0, 0, 5.0])[:, None]
+    assert split_rhat(apart) > 1.5
+    assert effective_sample_size(apart) < 20
+    trend = rng.standard_normal((4, 500)) + np.linspace(0, 5, 500)
+    assert split_rhat(trend) > 1.4
+    still = np.ones((4, 500))
+    assert math.isnan(split_rhat(still))
+    assert math.isnan(effective_sample_size(still))
+    assert math.isnan(split_rhat(rng.standard_normal((4, 3))))
+    assert effective_sample_size(rng.standard_normal((1, 400))) == pytest.approx(400, rel=0.4)

@@ -1,0 +1,107 @@
+"""The energy of a node: value, gradient, threads, rounding, errors."""
+
+import numpy as np
+import pytest
+
+from hmc.energy import NodeEnergy, rounding_error
+from hmc.sampler import HMC
+from nn.backend import to_host
+from nn.conv import Conv
+from nn.linear import Linear
+from nn.network import Network
+from nn.parallel import ParallelNetwork
+from nn.pool import MaxPool
+from nn.relu import ReLU
+
+
+def small_net(channels=2):
+    layers = [("conv1", Conv(4, 3)), ("relu1", ReLU()), ("pool1", MaxPool(2, 2)),
+              ("conv2", Conv(5, 3)), ("fc", Linear(3))]  # fmt: skip
+    return Network(layers, (10, 12, channels), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("layer", "unit", "position"),
+    [("conv1", 2, (0, 3)), ("pool1", [0, 1, 2, 3], None), ("conv2", 4, None), ("fc", 1, None)],
+)
+def test_energy_of_a_node(xp, layer, unit, position):
+    """The value by its formula, the gradient by differences; one unit, or one for each chain."""
+    rng = np.random.default_rng(2)
+    net = small_net().to(xp, np.float64)
+    sigma, T = 1.5, 0.2
+    energy = NodeEnergy(net, layer, unit, position, sigma, T)
+    x = rng.standard_normal((4, 10, 12, 2))
+    value, gradient = (to_host(a).copy() for a in energy(xp.asarray(x)))
+    f = to_host(net.bottom_up(xp.asarray(x), to=layer))
+    place = tuple(s // 2 for s in f.shape[1:3]) if f.ndim == 4 else ()
+    score = f[(np.arange(4), *(position or place), np.broadcast_to(unit, 4))]
+    square = (x**2).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(value, (square / (2 * sigma**2) - score) / T)
+    for _ in range(4):
+        d = rng.standard_normal(x.shape)
+        up = to_host(energy(xp.asarray(x + 1e-6 * d))[0])
+        down = to_host(energy(xp.asarray(x - 1e-6 * d))[0])
+        np.testing.assert_allclose(
+            (up - down) / 2e-6, (gradient * d).sum(axis=(1, 2, 3)), rtol=1e-6, atol=1e-6
+        )
+
+
+def test_energy_by_threads_is_the_same():
+    net = small_net().to(np, np.float64)
+    x = np.random.default_rng(0).standard_normal((40, 10, 12, 2))
+    units = np.arange(40) % 3
+    value, gradient = NodeEnergy(net, "fc", units)(x)
+    value2, gradient2 = NodeEnergy(ParallelNetwork(net, 3), "fc", units)(x)
+    np.testing.assert_allclose(value, value2, rtol=1e-12)
+    np.testing.assert_allclose(gradient, gradient2, rtol=1e-10, atol=1e-12)
+
+
+def test_one_energy_serves_any_number_of_chains():
+    net = small_net()
+    x = np.random.default_rng(0).standard_normal((7, 10, 12, 2)).astype(np.float32)
+    energy = NodeEnergy(net, "fc", 1)
+    whole = energy(x)[0].copy()
+    for n in (1, 4, 7):
+        np.testing.assert_allclose(energy(x[:n])[0], whole[:n], rtol=1e-5)
+
+
+def test_rounding_error_is_measured():
+    x = np.random.default_rng(0).standard_normal((4, 10, 12, 2)).astype(np.float32)
+    single = NodeEnergy(small_net(), "fc", 0, temperature=1e-3)
+    double = NodeEnergy(small_net().to(np, np.float64), "fc", 0, temperature=1e-3)
+    error = rounding_error(single, double, x)
+    assert 0 < error < 0.05
+
+
+def test_flat_scores_are_noticed_at_any_sigma():
+    net = small_net()
+    net.layers["conv1"].params["b"][:2] = -100
+    x = np.random.default_rng(0).standard_normal((9, 10, 12, 2)).astype(np.float32)
+    for sigma in (1e-6, 1.0, 1e6):
+        flat = NodeEnergy(net, "relu1", np.arange(9) % 4, sigma=sigma).is_flat(x)
+        assert flat[[0, 1, 4, 5, 8]].all()
+        assert not NodeEnergy(net, "conv1", 2, sigma=sigma).is_flat(x).any()
+
+
+def test_nodes_that_are_not_there():
+    net = small_net()
+    for options, message in [
+        (("conv9", 0), "no layer 'conv9'; this net has conv1, relu1, pool1, conv2, fc"),
+        (("fc", 3), r"layer fc has units 0 .. 2, not 3"),
+        (("fc", [-1, 2]), r"units 0 .. 2, not -1"),
+        (("conv1", 0, (8, 0)), r"position 8,0 is outside the map of conv1, whose rows are 0 .. 7"),
+        (("fc", 0, (0, 0)), "is not a map"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            NodeEnergy(net, *options)
+
+
+def test_a_chain_that_diverges_is_rejected_without_noise():
+    """Warnings are errors in these tests: overflow in a trajectory must not raise one."""
+    net = small_net()
+    hmc = HMC(NodeEnergy(ParallelNetwork(net, 2), "fc", 0), 1e30, 20)
+    state = hmc.start(np.ones((20, 10, 12, 2), np.float32))
+    state, info = hmc.step(state, np.random.default_rng(0))
+    assert info["divergent"].all()
+    assert not info["accepted"].any()
+    assert (state.x == 1).all()
