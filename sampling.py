@@ -35,7 +35,7 @@ def load_network(settings):
     check_node(network, layer, settings["unit"], position)
     if position is not None:
         return network.up_to(layer)
-    return network.up_to(layer, (*network.receptive_field(layer), shape[2]))
+    return network.up_to(layer, network.receptive_field(layer))
 
 
 class NodeChains(Chains):

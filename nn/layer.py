@@ -3,6 +3,7 @@
 import copy
 
 from nn.buffers import Buffers
+from nn.windows import NO_PAD
 
 
 class Layer:
@@ -19,6 +20,7 @@ class Layer:
     """
 
     kernel = stride = (1, 1)  # of its windows; None if a unit sees the whole image
+    pad = NO_PAD
     rates = {"w": (1.0, 1.0), "b": (2.0, 1.0)}
 
     def __init__(self):

@@ -4,6 +4,7 @@ import numpy as np
 
 from nn.backend import array_module, to_device
 from nn.dropout import Dropout
+from nn.windows import NO_PAD
 
 
 class Network:
@@ -128,17 +129,21 @@ class Network:
             )
         return size
 
-    def up_to(self, layer, input_shape=None):
+    def up_to(self, layer, canvas=None):
         """The lower part of this net, ending with `layer`, over the same parameters.
 
-        input_shape: images of another size than the net was made for; ValueError if too small.
+        canvas: (height, width) of smaller images, each cut out from the midst of a larger one:
+        there is no padding at their borders.
         """
         names = list(self.layers)
-        part = {name: self.layers[name] for name in names[: names.index(layer) + 1]}
-        twin = Network.__new__(Network)
-        twin.layers, twin.input_shape = part, tuple(input_shape or self.input_shape)
-        twin.shapes = twin.measure()
-        return twin.replica()
+        part = self.replica()
+        part.layers = {name: part.layers[name] for name in names[: names.index(layer) + 1]}
+        if canvas is not None:
+            part.input_shape = (*canvas, self.input_shape[2])
+            for below in part.layers.values():
+                below.pad = NO_PAD
+        part.shapes = part.measure()
+        return part
 
     def replica(self):
         """The same net over the same parameters, with gradients and buffers of its own."""

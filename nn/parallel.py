@@ -1,12 +1,13 @@
 """A network run by several threads, each on its part of the batch, over the same parameters."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import pairwise
 
 import numpy as np
 
-SMALLEST_PART = 8  # images; for fewer, handing over costs more than it saves
+SMALLEST_PART = 6272  # numbers in images; for fewer, handing over costs more than it saves
 
 
 class ParallelNetwork:
@@ -18,6 +19,7 @@ class ParallelNetwork:
 
     def __init__(self, network, threads):
         self.network, self.shapes = network, network.shapes
+        self.smallest_part = max(1, SMALLEST_PART // math.prod(network.input_shape))  # images
         self.replicas = [network, *(network.replica() for _ in range(threads - 1))]
         self.pool = ThreadPoolExecutor(max(1, threads - 1))
 
@@ -45,7 +47,7 @@ class ParallelNetwork:
 
         The calling thread takes the first part. The parts depend on nothing but the count.
         """
-        parts = max(1, min(len(self.replicas), count // SMALLEST_PART))
+        parts = max(1, min(len(self.replicas), count // self.smallest_part))
         bounds = [count * i // parts for i in range(parts + 1)]
         jobs = [
             (net, slice(*ends)) for net, ends in zip(self.replicas, pairwise(bounds), strict=False)

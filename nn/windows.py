@@ -30,6 +30,9 @@ def pad_sides(pad):
     return sides
 
 
+NO_PAD = ((0, 0), (0, 0))
+
+
 def every(start, count, step):
     """The slice that takes `count` elements from `start`, `step` apart."""
     return slice(start, start + step * (count - 1) + 1, step)

@@ -60,6 +60,37 @@ def argmax_unpool(dy, argmax, input_shape, kernel, stride, sides):
     return dx
 
 
+def average_pool(x, kernel, stride, sides, ceil, count_pad):
+    N, H, W, C = x.shape
+    OH, OW = pool_sizes(H, W, kernel, stride, sides, ceil)
+    y = np.zeros((N, OH, OW, C))
+    for n, oh, ow, c in np.ndindex(y.shape):
+        total, inside, padding = 0.0, 0, 0
+        for i, j in np.ndindex(*kernel):
+            h, w = oh * stride[0] + i - sides[0][0], ow * stride[1] + j - sides[1][0]
+            if 0 <= h < H and 0 <= w < W:
+                total, inside = total + x[n, h, w, c], inside + 1
+            elif h < H + sides[0][1] and w < W + sides[1][1]:
+                padding += 1
+        y[n, oh, ow, c] = total / (inside + padding if count_pad else inside)
+    return y
+
+
+def lrn(x, size, alpha, beta, k, across):
+    N, H, W, C = x.shape
+    y, half = np.zeros(x.shape), size // 2
+    for n, h, w, c in np.ndindex(x.shape):
+        if across:
+            near = [(h, w, d) for d in range(c - half, c + half + 1)]
+        else:
+            near = [(h + i - half, w + j - half, c) for i, j in np.ndindex(size, size)]
+        squares = [
+            x[n, i, j, d] ** 2 for i, j, d in near if 0 <= i < H and 0 <= j < W and 0 <= d < C
+        ]
+        y[n, h, w, c] = x[n, h, w, c] / (k + alpha * sum(squares) / len(near)) ** beta
+    return y
+
+
 def relu(x):
     y = np.zeros(x.shape)
     for index in np.ndindex(x.shape):

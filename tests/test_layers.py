@@ -5,33 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nn.average_pool import AveragePool, GlobalAveragePool
 from nn.conv import Conv
 from nn.dropout import Dropout
 from nn.linear import Linear
+from nn.lrn import LRN
 from nn.pool import MaxPool, argmax_unpool, max_pool
 from nn.relu import ReLU
 from tests import naive
+from tests.cases import axis, pool_case, seeds, set_params
 from tests.gradcheck import adjoint_error, away_from_kinks, layer_errors, relative_error
 from tests.on_device import OnDevice
 
 TOLERANCE = 1e-10  # piecewise linear layers: the central difference is exact
-seeds = st.integers(0, 2**32 - 1)
-
-
-@st.composite
-def axis(draw, pool=False):
-    """(size, kernel, stride, (before, after)) built from the output size, so that all are valid."""
-    kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    most = kernel - 1 if pool else 2
-    pads = (draw(st.integers(0, most)), draw(st.integers(0, most)))
-    size = (draw(st.integers(1, 4)) - 1) * stride + kernel - sum(pads)
-    size += draw(st.integers(0, stride - 1))  # pixels that no window reaches
-    return (
-        max(size, 1 if sum(pads) + 1 >= kernel else kernel - sum(pads)),
-        kernel,
-        stride,
-        pads,
-    )
 
 
 @st.composite
@@ -41,20 +27,6 @@ def conv_case(draw):
     C, F = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
     layer = Conv(F, (KH, KW), (SH, SW), (ph, pw), groups)
     return layer, (draw(st.integers(1, 2)), H, W, C), np.random.default_rng(draw(seeds))
-
-
-@st.composite
-def pool_case(draw):
-    (H, KH, SH, ph), (W, KW, SW, pw) = draw(axis(pool=True)), draw(axis(pool=True))
-    layer = MaxPool((KH, KW), (SH, SW), (ph, pw), ceil=draw(st.booleans()))
-    shape = (draw(st.integers(1, 2)), H, W, draw(st.integers(1, 3)))
-    return layer, shape, np.random.default_rng(draw(seeds))
-
-
-def set_params(layer, shape, rng):
-    layer.initialize(shape[1:], rng)
-    for name, w in layer.params.items():
-        layer.params[name] = rng.standard_normal(w.shape)
 
 
 @given(case=conv_case())
@@ -202,6 +174,10 @@ LAYERS = {
     "conv": lambda: Conv(3, (2, 3), (2, 1), (1, 2)),
     "conv in groups": lambda: Conv(4, 3, 1, 1, groups=2),
     "max-pool": lambda: MaxPool((3, 2), 2, (1, 0)),
+    "average pool": lambda: AveragePool((3, 2), 2, (1, 0)),
+    "global average pool": GlobalAveragePool,
+    "lrn": lambda: LRN(3),
+    "lrn within a channel": lambda: LRN(3, across=False),
     "relu": ReLU,
     "linear": lambda: Linear(5),
 }
@@ -221,7 +197,7 @@ def test_inputs_are_left_alone_and_may_be_strided(xp, name):
     kept_dy = dy.copy()
     dx = layer.backward(dy).copy()
     np.testing.assert_array_equal(dy, kept_dy)
-    np.testing.assert_array_equal(layer.forward(np.ascontiguousarray(x)), y)
+    np.testing.assert_allclose(layer.forward(np.ascontiguousarray(x)), y, rtol=1e-12)
     np.testing.assert_allclose(layer.backward(np.ascontiguousarray(dy)), dx, rtol=1e-12)
 
 

@@ -162,7 +162,7 @@ def test_receptive_fields_and_the_part_below_a_layer():
     fields = {"conv1": (5, 5), "pool1": (6, 6), "conv2": (14, 14), "pool2": (16, 16)}
     for name, field in fields.items():
         assert net.receptive_field(name) == field
-        part = net.up_to(name, (*field, 1))
+        part = net.up_to(name, field)
         assert part.shapes[name][:2] == (1, 1)
         assert part.last == name
         # What the unit sees in its own field is what it sees there in a whole image.
@@ -173,7 +173,7 @@ def test_receptive_fields_and_the_part_below_a_layer():
     assert net.receptive_field("fc2") == (28, 28)
     assert net.up_to("fc1").shapes["fc1"] == (500,)
     with pytest.raises(ValueError, match="layer conv1 on an input of .* no room"):
-        net.up_to("conv1", (4, 9, 1))
+        net.up_to("conv1", (4, 9))
 
 
 def test_errors_of_a_network():
