@@ -1,33 +1,12 @@
-"""Weights as .npz files, and how to write a file so that it is whole or not there."""
+"""Weights as .npz files."""
 
 import io
-import os
-import tempfile
 import zipfile
 import zlib
 
 import numpy as np
 
-
-def write_whole(path, write):
-    """Let write(file) fill a temporary file beside path, then put it in path's place at once.
-
-    Whoever opens path finds the old contents or the new, also after a crash or on a full disk.
-    """
-    path = os.fspath(path)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError):
-            error.filename = path
-        raise
+from nn.files import write_whole
 
 
 def save_npz(path, arrays):
@@ -50,17 +29,29 @@ def load_npz(path):
     return arrays
 
 
-def load_weights(path, input_shape):
-    """({"conv1.w": array, ...}, shape of the net's input) from an .npz file.
+def save_weights(path, arrays, input_shape, scale, mean, order):
+    """Write weights with the input they are for: (H, W, C), and how pixels 0 .. 255 become it,
+    x = (pixels - mean) * scale, channels in the order "rgb" or "bgr"."""
+    images = {"shape": input_shape, "scale": scale, "mean": mean, "order": order}
+    save_npz(path, arrays | {f"input_{key}": np.array(value) for key, value in images.items()})
 
-    The shape is the file's `input_shape`, or else the one given. ValueError if something in the
-    file is no real finite number.
+
+def load_weights(path):
+    """({"conv1.w": array, ...}, {"shape": (H, W, C), "scale": ..., "mean": ..., "order": ...}) of
+    an .npz file; the last as far as they are in it. float16 weights become float32.
+
+    ValueError if something in the file is no real finite number.
     """
     arrays = load_npz(path)
-    shape = arrays.pop("input_shape", np.array(input_shape))
-    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (0 < shape).all():
-        raise ValueError(f"{path}: input_shape must be 3 positive whole numbers, got {shape}")
+    images = {key[6:]: arrays.pop(key) for key in list(arrays) if key.startswith("input_")}
+    shape = images.get("shape")
+    if shape is not None:
+        if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (0 < shape).all():
+            raise ValueError(f"{path}: input_shape must be 3 positive whole numbers, got {shape}")
+        images["shape"] = tuple(shape.tolist())
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(f"{path}: {name} is not made of finite real numbers")
-    return arrays, tuple(shape.tolist())
+        if array.dtype == np.float16:
+            arrays[name] = array.astype(np.float32)
+    return arrays, images

@@ -4,7 +4,7 @@ import io
 
 import matplotlib
 
-from nn.weights import write_whole
+from nn.files import write_whole
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

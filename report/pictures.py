@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from nn.weights import write_whole
+from nn.files import write_whole
 from report.curves import plt, save_figure
 
 GAP = 2  # pixels between two images
@@ -39,7 +39,8 @@ def labelled(images, row_labels, column_labels, title, path):
     R, K, H, W, _ = images.shape
     picture = mosaic(images, zoom=max(1, 84 // max(H, W)))
     height, width = picture.shape[:2]
-    left, top, margin = 46, 22 if any(column_labels) else 6, 24  # pixels
+    left = max(46, 6 + 6 * max(map(len, row_labels)))  # pixels
+    top, margin = 22 if any(column_labels) else 6, 24
     figure = plt.figure(figsize=((width + left + 6) / 100, (height + top + margin) / 100))
     axis = figure.add_axes(
         (left / (width + left + 6), 4 / (height + top + margin),

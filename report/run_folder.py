@@ -10,7 +10,8 @@ import io
 import json
 from pathlib import Path
 
-from nn.weights import load_npz, save_npz, write_whole
+from nn.files import hold, write_whole
+from nn.weights import load_npz, save_npz
 
 
 class RunFolder:
@@ -51,14 +52,7 @@ class RunFolder:
         """Take the folder for this process. ValueError if another process is at work in it."""
         self.settings = settings
         self.lock = open(self.settings_file, "rb")  # noqa: SIM115  held until the process ends
-        try:
-            import fcntl
-
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not on Windows
-            pass
-        except OSError:
-            raise ValueError(f"another process is at work in {self.path}") from None
+        hold(self.lock, f"another process is at work in {self.path}")
         for leftover in self.path.glob(".writing-*"):  # of a process that was killed
             leftover.unlink()
 
@@ -132,7 +126,8 @@ def open_run(given, complete, parent, name, result):
         raise ValueError("the name of a folder must not be empty")
     if resume is False:
         settings = complete(given)
-        run = RunFolder(out or free_folder(parent, name.format(**settings)), result)
+        net = Path(settings["net"]).stem
+        run = RunFolder(out or free_folder(parent, name.format(**settings | {"net": net})), result)
         run.check_free()
         return settings, run, False
 

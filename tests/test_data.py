@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data.idx import read_idx
-from data.mnist import Images, epoch_order, load
+from data.images import Images, epoch_order
+from data.load import load
 from tests.conftest import idx_bytes
 
 
@@ -112,7 +113,7 @@ def test_files_that_do_not_fit_together(small_data):
 
 
 def test_empty_and_missing_folders(tmp_path):
-    with pytest.raises(ValueError, match="MNIST's four files are expected there"):
+    with pytest.raises(ValueError, match="expected MNIST's four files, or CIFAR"):
         load(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         load(tmp_path / "not-there")

@@ -1,0 +1,116 @@
+"""Labelled images, and how their pixels become the input of a net."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+
+@dataclass
+class Pixels:
+    """x = (pixels - mean) * scale for pixels 0 .. 255, channels red, green, blue or reversed.
+
+    scale and mean: a number, or one for each of red, green and blue; the mean may also be an
+    image (H, W, C) as large as those that are read, the mean image.
+    """
+
+    scale: float | np.ndarray = 1 / 256
+    mean: float | np.ndarray = 0.0
+    order: str = "rgb"
+
+    def __post_init__(self):
+        self.scale, self.mean = np.float32(self.scale), np.float32(self.mean)
+
+    def __call__(self, images, top=0, left=0):
+        """uint8 images (N, h, w, C), cut out at top, left -> x float32, of the same shape."""
+        h, w = images.shape[1:3]
+        mean = self.mean[top : top + h, left : left + w] if self.mean.ndim == 3 else self.mean
+        x = (images - mean) * self.scale if mean.any() else images * self.scale
+        return x[..., ::-1] if self.order == "bgr" else x
+
+
+@dataclass
+class Images:
+    """images (N, H, W, C) uint8, labels (N,) in 0 .. classes - 1; size (h, w) is what a net takes.
+
+    Images larger than that are cut: at a random place and mirrored at random in training, at the
+    centre and the four corners in testing.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: int
+    pixels: Pixels = field(default_factory=Pixels)
+    size: tuple | None = None  # as stored
+
+    def __post_init__(self):
+        self.size = tuple(self.size or self.images.shape[1:3])
+        H, W = self.images.shape[1:3]
+        h, w = self.size
+        if h > H or w > W:
+            raise ValueError(f"the net takes images of {h} x {w}, these are only {H} x {W}")
+        middle = ((H - h) // 2, (W - w) // 2)
+        corners = [(0, 0), (0, W - w), (H - h, 0), (H - h, W - w)]
+        self.places = [middle] if (h, w) == (H, W) else [middle, *corners]
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def views(self):
+        """How many places an image is cut at in testing: 1 or 5."""
+        return len(self.places)
+
+    @property
+    def shape(self):
+        """Of one image as a net takes it: (h, w, C)."""
+        return *self.size, self.images.shape[3]
+
+    def input_settings(self):
+        """(scale, mean, order) of `pixels`, the mean as it is at the centre."""
+        (top, left), (h, w) = self.places[0], self.size
+        mean = self.pixels.mean
+        mean = mean[top : top + h, left : left + w] if mean.ndim == 3 else mean
+        return self.pixels.scale, mean, self.pixels.order
+
+    def need_every_class(self):
+        """ValueError if a class has no image: GG needs log rho_y, the prior of each (Eq. 6)."""
+        missing = np.setdiff1d(np.arange(self.classes), self.labels)
+        if len(missing):
+            some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise ValueError(
+                f"no training image of class {some} among {len(self)}: the generative gradient "
+                "needs one of each class (--classes sets their number)"
+            )
+
+    def batch(self, index, place=0):
+        """Images `index` (a slice or integers), cut at a place of `places`: x float32, labels."""
+        (top, left), (h, w) = self.places[place], self.size
+        cut = self.images[index, top : top + h, left : left + w]
+        return self.pixels(cut, top, left), self.labels[index]
+
+    def training_batch(self, index, rng):
+        """`batch`, but cut at random places and half of them mirrored, if there is room to cut."""
+        if len(self.places) == 1:
+            return self.batch(index)
+        (H, W), (h, w) = self.images.shape[1:3], self.size
+        n = len(index)
+        tops, lefts = rng.integers(0, H - h + 1, n), rng.integers(0, W - w + 1, n)
+        mirrored = rng.random(n) < 0.5
+        x = np.empty((n, *self.shape), np.float32)
+        for k, i in enumerate(index):
+            top, left = tops[k], lefts[k]
+            cut = self.pixels(self.images[i : i + 1, top : top + h, left : left + w], top, left)[0]
+            x[k] = cut[:, ::-1] if mirrored[k] else cut
+        return x, self.labels[index]
+
+    def evenly(self, count):
+        """`count` of the images, evenly spaced, or all if there are no more."""
+        if count >= len(self):
+            return self
+        index = np.linspace(0, len(self) - 1, count).astype(int)
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+
+def epoch_order(count, seed, epoch):
+    """The order of the images in an epoch: the same for the same seed, on every machine."""
+    return np.random.default_rng((seed, epoch)).permutation(count)

@@ -1,0 +1,48 @@
+"""Images from a folder, whatever the format."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from data import cifar, folder, mnist
+from data.images import Images, Pixels
+
+LARGER = {224: 256, 227: 256}  # images are stored larger than the net's input, to be cut at random
+
+
+def load(path=None, classes=None, limit=None, input_shape=(28, 28, 1), pixels=None, prepared=None,
+         threads=2, skip_broken=False):  # fmt: skip
+    """(training images, test images) from a folder; by default MNIST, which is included.
+
+    The folder holds IDX files as MNIST's, CIFAR-10's binary files, or train/CLASS/ and val/CLASS/
+    with images; the last are prepared for a net of this input_shape. classes: their number, if
+    the folder does not tell. limit: only so many training images. pixels: how they become a
+    net's input; with the mean "image", the mean of the training images is subtracted. ValueError
+    if something is not sound, FileNotFoundError if there is no such folder.
+    """
+    path = Path(path or mnist.MNIST)
+    if not path.is_dir():
+        raise FileNotFoundError(f"no such folder: {path}")
+    pixels, size, mean = pixels or {}, None, None
+    if folder.is_image_folder(path):
+        H, W, C = input_shape
+        size, shape = (H, W), (LARGER.get(H, H), LARGER.get(W, W), C)
+        names, train, test, mean = folder.read(path, shape, prepared, threads, skip_broken)
+        if classes is not None and classes != len(names):
+            raise ValueError(f"{path} has {len(names)} classes, --classes says {classes}")
+        classes = len(names)
+        if limit is not None:  # the images are in order of their classes
+            step = max(1, len(train[0]) // limit)
+            train = [array[::step] for array in train]
+    elif cifar.is_cifar(path):
+        train, test = cifar.read(path)
+        if classes not in (None, cifar.CLASSES):
+            raise ValueError(f"CIFAR-10 has {cifar.CLASSES} classes, --classes says {classes}")
+        classes = cifar.CLASSES
+    else:
+        classes = classes or 10
+        train, test = mnist.read(path, classes)
+    if isinstance(pixels.get("mean"), str):
+        mean = folder.mean_image(train[0]) if mean is None else mean
+        pixels = {**pixels, "mean": mean}
+    train, test = (Images(*part, classes, Pixels(**pixels), size) for part in (train, test))
+    return replace(train, images=train.images[:limit], labels=train.labels[:limit]), test

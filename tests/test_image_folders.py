@@ -1,0 +1,237 @@
+"""Image folders and CIFAR-10: prepared, interrupted, broken; cut, mirrored, averaged."""
+
+import resource
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import cifar, folder
+from data.ahead import ahead
+from data.images import Images, Pixels
+from data.load import load
+from tests import scripts
+
+SHAPE = (20, 24, 3)
+
+
+def picture(rng, label):
+    """Smooth, so that JPEG keeps it, and telling its class by its colour."""
+    pixels = np.full(
+        (rng.integers(30, 60), rng.integers(30, 60), 3), 40 + rng.integers(20), np.uint8
+    )
+    pixels[..., label] += 150
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """train/ with 3 x 12 and val/ with 3 x 4 images, in several formats."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 4)):
+        for label, name in enumerate(("n01", "n02", "n03")):
+            where = tmp_path / "images" / part / name
+            where.mkdir(parents=True)
+            for i in range(count):
+                suffix = ("JPEG", "png", "jpg")[i % 3]
+                picture(rng, label).save(where / f"{i:02}.{suffix}")
+    (tmp_path / "images" / "train" / "n01" / "notes.txt").write_text("not an image")
+    (tmp_path / "images" / "train" / "n01" / ".hidden.jpg").write_text("nor this")
+    return tmp_path / "images"
+
+
+def test_a_folder_is_read_and_prepared_once(images, monkeypatch):
+    names, (train, labels), (val, val_labels), mean = folder.read(images, SHAPE)
+    assert names == ["n01", "n02", "n03"]
+    assert (train.shape, val.shape) == ((36, *SHAPE), (12, *SHAPE))
+    assert labels.tolist() == [0] * 12 + [1] * 12 + [2] * 12
+    assert val_labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    np.testing.assert_array_equal(train.mean(axis=(1, 2)).argmax(axis=1), labels)
+    np.testing.assert_allclose(mean, train.mean(axis=0), rtol=1e-6)
+    with Image.open(images / "train/n02/01.png") as first:
+        expected = np.asarray(first.resize((24, 20), Image.BILINEAR))
+    np.testing.assert_array_equal(train[13], expected)
+    monkeypatch.setattr(folder, "decode", lambda *a: pytest.fail("decoded again"))
+    np.testing.assert_array_equal(folder.read(images, SHAPE)[1][0], train)
+
+
+def test_grey_and_other_sizes_have_arrays_of_their_own(images, tmp_path):
+    _, (grey, _), *_ = folder.read(images, (8, 9, 1), tmp_path / "elsewhere")
+    assert grey.shape == (36, 8, 9, 1)
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["prepared-8x9x1"]
+
+
+def test_broken_images_are_named_and_skipped_only_on_request(images):
+    whole = (images / "train/n03/00.JPEG").read_bytes()
+    (images / "train/n01/03.JPEG").write_bytes(whole[:300])
+    (images / "train/n02/05.jpg").write_bytes(b"")
+    (images / "val/n03/01.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    for _ in range(2):  # told again when all has been prepared
+        with pytest.raises(ValueError, match="3 of the images cannot be decoded") as error:
+            folder.read(images, SHAPE)
+        for name in ("n01/03.JPEG", "n02/05.jpg", "n03/01.png", "--skip-broken"):
+            assert name in str(error.value)
+    _, (train, labels), (val, _), _ = folder.read(images, SHAPE, skip_broken=True)
+    assert (len(train), len(val)) == (34, 11)
+    assert np.bincount(labels).tolist() == [11, 11, 12]
+    np.testing.assert_array_equal(train.mean(axis=(1, 2)).argmax(axis=1), labels)
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 5, 20, 35])
+def test_preparation_goes_on_where_it_was_killed(images, monkeypatch, killed_at):
+    (images / "train/n01/03.JPEG").write_bytes(b"broken")
+    expected = folder.read(images, SHAPE, images.parent / "whole", skip_broken=True)
+    decode, count = folder.decode, 0
+
+    def killed(path, shape):
+        nonlocal count
+        count += 1
+        if count > killed_at:
+            raise KeyboardInterrupt
+        return decode(path, shape)
+
+    place = images.parent / "killed"
+    monkeypatch.setattr(folder, "decode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.read(images, SHAPE, place)
+    partial = place / "prepared-20x24x3" / "train.partial"
+    with open(partial, "ab") as file:
+        file.write(b"half an image")
+    monkeypatch.setattr(folder, "decode", decode)
+    found = folder.read(images, SHAPE, place, skip_broken=True)
+    for ours, theirs in zip(found[1:3], expected[1:3], strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+    np.testing.assert_array_equal(found[3], expected[3])
+
+
+def test_other_images_than_were_prepared(images):
+    folder.read(images, SHAPE)
+    (images / "val/n01/00.JPEG").rename(images / "val/n01/77.JPEG")
+    with pytest.raises(ValueError, match="was made from other images than are now in"):
+        folder.read(images, SHAPE)
+    (images / "val/n01/77.JPEG").rename(images / "val/n01/00.JPEG")
+    pixels = images / "prepared-20x24x3" / "train.pixels"
+    pixels.write_bytes(pixels.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="51839 bytes, expected 51840: remove it"):
+        folder.read(images, SHAPE)
+
+
+def test_folders_of_another_layout(images, monkeypatch):
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ValueError, match="48 decoded images need 0.0 GB more, but only 0.0 GB"):
+        folder.read(images, SHAPE)
+    (images / "val/n04").mkdir()
+    with pytest.raises(ValueError, match="val/n04: no such class under .*train"):
+        folder.read(images, SHAPE)
+    (images / "val").rename(images / "test")
+    with pytest.raises(ValueError, match="no folder val; expected train/CLASS"):
+        folder.read(images, SHAPE)
+
+
+def test_pixels():
+    grid = np.arange(2 * 2 * 3 * 3, dtype=np.uint8).reshape(2, 2, 3, 3)
+    mean = np.arange(3.0)
+    x = Pixels(scale=(1, 2, 4), mean=mean, order="bgr")(grid)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, ((grid - mean) * (1, 2, 4))[..., ::-1])
+    image = np.arange(4 * 5 * 3.0).reshape(4, 5, 3)
+    x = Pixels(1, image)(grid, top=1, left=2)
+    np.testing.assert_array_equal(x, grid - image[1:3, 2:5])
+
+
+def test_training_cuts_and_mirrors_and_testing_takes_five_places():
+    stored = np.arange(9 * 8 * 3, dtype=np.uint8).reshape(1, 9, 8, 3).repeat(300, axis=0)
+    mean = np.random.default_rng(1).random((9, 8, 3))
+    images = Images(stored, np.arange(300), 300, Pixels(1, mean), (6, 5))
+    whole = stored[0] - np.float32(mean)
+    cuts = [whole[i : i + 6, j : j + 5] for i in range(4) for j in range(4)]
+    cuts += [cut[:, ::-1] for cut in cuts]
+    x, labels = images.training_batch(np.arange(300), np.random.default_rng(0))
+    assert labels.tolist() == list(range(300))
+    seen = [next(k for k, cut in enumerate(cuts) if np.array_equal(cut, image)) for image in x]
+    assert len(set(seen)) == 32  # every place, mirrored and not
+    again, _ = images.training_batch(np.arange(300), np.random.default_rng(0))
+    np.testing.assert_array_equal(x, again)
+    views = [images.batch(slice(0, 2), place)[0][0] for place in range(images.views)]
+    corners = [cuts[k] for k in (5, 0, 3, 12, 15)]  # the centre first
+    np.testing.assert_array_equal(views, corners)
+    scale, centre, order = images.input_settings()
+    np.testing.assert_array_equal(centre, np.float32(mean)[1:7, 1:6])
+    digits = Images(stored, np.arange(300), 300)
+    assert digits.views == 1  # a 3 must not be mirrored
+    np.testing.assert_allclose(digits.training_batch(np.array([5]), None)[0][0], stored[5] / 256)
+    with pytest.raises(ValueError, match="the net takes images of 10 x 8, these are only 9 x 8"):
+        Images(stored, np.arange(300), 300, size=(10, 8))
+
+
+def test_ahead_keeps_order_and_tells_errors():
+    assert list(ahead(lambda i: i * i, range(7))) == [i * i for i in range(7)]
+    assert list(ahead(str, [])) == []
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda i: 1 // (3 - i), range(9)))
+
+
+def cifar_folder(path, rng, count=20):
+    path.mkdir()
+    for name in ("data_batch_1", "data_batch_2", "test_batch"):
+        records = rng.integers(0, 256, (count, cifar.RECORD), dtype=np.uint8)
+        records[:, 0] = np.arange(count) % 10
+        (path / f"{name}.bin").write_bytes(records.tobytes())
+    return path
+
+
+def test_cifar(tmp_path):
+    path = cifar_folder(tmp_path / "cifar", np.random.default_rng(0))
+    train, test = load(path, limit=30, pixels={"scale": 1, "mean": "image"})
+    assert (train.images.shape, len(test)) == ((30, 32, 32, 3), 20)
+    raw = (path / "data_batch_1.bin").read_bytes()
+    assert raw[0] == train.labels[0]
+    assert raw[1 : 1 + 32] == train.images[0, 0, :, 0].tobytes()  # red, then green, then blue
+    assert raw[1 + 1024 : 1 + 1024 + 32] == train.images[0, 0, :, 1].tobytes()
+    everything, _ = cifar.read(path)
+    np.testing.assert_allclose(
+        train.batch(slice(0, 1))[0][0], train.images[0] - everything[0].mean(axis=0), atol=1e-4
+    )
+    with pytest.raises(ValueError, match="CIFAR-10 has 10 classes, --classes says 7"):
+        load(path, classes=7)
+    (path / "data_batch_2.bin").write_bytes(raw[:-5])
+    with pytest.raises(ValueError, match=r"data_batch_2.bin: 61455 bytes, expected a multiple"):
+        load(path)
+    (path / "data_batch_2.bin").write_bytes(b"\x0b" + raw[1:])
+    with pytest.raises(ValueError, match=r"data_batch_2.bin: label 11 of image 0 is out of range"):
+        load(path)
+    (path / "test_batch.bin").unlink()
+    with pytest.raises(ValueError, match="found data_batch_1.bin, data_batch_2.bin"):
+        load(path)
+
+
+TINY = ["--net", "lenet", "--pixel-mean", "image", "--epochs", 4, "--batch-size", 8]
+
+
+def test_training_on_a_folder_as_a_user_does(images, tmp_path):
+    result = scripts.run("train.py", *TINY, "--data", images, "--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    rows = scripts.rows(tmp_path / "run")
+    assert [row["stage"] for row in rows] == ["GG", "GG", "GG", "DG"]
+    assert float(rows[-1]["loss"]) < 1
+    with np.load(tmp_path / "run" / "model.npz") as model:
+        assert model["input_mean"].shape == (28, 28, 1)
+        assert model["input_shape"].tolist() == [28, 28, 1]
+        assert model["fc2.b"].shape == (3,)
+
+
+def test_a_full_disk_while_preparing_is_one_line(images, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    result = scripts.run("train.py", *TINY, "--data", images, "--net", "cifar10-quick",
+                         "--out", tmp_path / "run", preexec_fn=limit)  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.rstrip().split("\n")[-1].startswith("train.py: error: ")
+    assert "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    again = scripts.run("train.py", *TINY, "--data", images, "--net", "cifar10-quick",
+                        "--out", tmp_path / "run")  # fmt: skip
+    assert again.returncode == 0, again.stderr
