@@ -154,17 +154,21 @@ NETS = {
 }
 
 
-def build(name, input_shape=None, classes=None, filler="xavier", seed=0, up_to=None):
-    """The net of this name, with parameters drawn from the seed; with up_to, its lower part.
-
-    ValueError if there is no layer up_to.
-    """
+def table(name, classes=None, filler="xavier"):
+    """The layers [(name, layer), ...] of a net, without parameters yet."""
     net = NETS[name]
-    fillers = [FILLERS[filler]] if net.takes_filler else []
-    layers = net.table(classes or net.classes, *fillers)
-    names = [layer_name for layer_name, _ in layers]
-    if up_to is not None:
-        if up_to not in names:
-            raise ValueError(f"no layer {up_to!r}; this net has {', '.join(names)}")
-        layers = layers[: names.index(up_to) + 1]
-    return Network(layers, input_shape or net.input_shape, np.random.default_rng(seed))
+    return net.table(classes or net.classes, *([FILLERS[filler]] if net.takes_filler else []))
+
+
+def cut(layers, up_to=None):
+    """Layers up to the one of this name, or all. ValueError if there is none."""
+    names = [name for name, _ in layers]
+    if up_to is not None and up_to not in names:
+        raise ValueError(f"no layer {up_to!r}; this net has {', '.join(names)}")
+    return layers if up_to is None else layers[: names.index(up_to) + 1]
+
+
+def build(name, input_shape=None, classes=None, filler="xavier", seed=0, up_to=None):
+    """The net of this name, or its lower part, with parameters drawn from the seed."""
+    layers = cut(table(name, classes, filler), up_to)
+    return Network(layers, input_shape or NETS[name].input_shape, np.random.default_rng(seed))

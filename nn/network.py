@@ -7,6 +7,35 @@ from nn.dropout import Dropout
 from nn.windows import NO_PAD
 
 
+def measure(layers, input_shape, prepare=lambda layer, shape: None):
+    """{name: shape of the layer's output} for pairs (name, layer) on images of input_shape.
+
+    prepare(layer, its input_shape) is called before. ValueError names a layer that has no room.
+    """
+    shapes, shape = {}, input_shape
+    for name, layer in layers:
+        try:
+            prepare(layer, shape)
+            shape = layer.output_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"layer {name} on an input of {shape}: {error}") from None
+        shapes[name] = shape
+    return shapes
+
+
+def receptive_field(layers, name):
+    """(height, width) that one unit of the layer of this name sees; None if all of the image."""
+    names = [below for below, _ in layers]
+    size = (1, 1)
+    for _, below in reversed(layers[: names.index(name) + 1]):
+        if below.kernel is None:
+            return None
+        size = tuple(
+            (n - 1) * s + k for n, s, k in zip(size, below.stride, below.kernel, strict=True)
+        )
+    return size
+
+
 class Network:
     """layers: pairs (name, layer), the lowest first; input_shape: one image, (H, W, C).
 
@@ -18,19 +47,9 @@ class Network:
         if len(self.layers) != len(layers):
             raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
         self.input_shape = tuple(input_shape)
-        self.shapes = self.measure(lambda layer, shape: layer.initialize(shape, rng))
-
-    def measure(self, prepare=lambda layer, shape: None):
-        """{name: shape of the layer's output}; prepare(layer, input_shape) is called before."""
-        shapes, shape = {}, self.input_shape
-        for name, layer in self.layers.items():
-            try:
-                prepare(layer, shape)
-                shape = layer.output_shape(shape)
-            except ValueError as error:
-                raise ValueError(f"layer {name} on an input of {shape}: {error}") from None
-            shapes[name] = shape
-        return shapes
+        self.shapes = measure(
+            layers, self.input_shape, lambda layer, shape: layer.initialize(shape, rng)
+        )
 
     @property
     def last(self):
@@ -118,16 +137,7 @@ class Network:
 
     def receptive_field(self, layer):
         """(height, width) of the part of an image that one unit of `layer` sees."""
-        size = (1, 1)
-        names = list(self.layers)
-        for name in reversed(names[: names.index(layer) + 1]):
-            below = self.layers[name]
-            if below.kernel is None:
-                return self.input_shape[:2]
-            size = tuple(
-                (n - 1) * s + k for n, s, k in zip(size, below.stride, below.kernel, strict=True)
-            )
-        return size
+        return receptive_field(list(self.layers.items()), layer) or self.input_shape[:2]
 
     def up_to(self, layer, canvas=None):
         """The lower part of this net, ending with `layer`, over the same parameters.
@@ -142,7 +152,7 @@ class Network:
             part.input_shape = (*canvas, self.input_shape[2])
             for below in part.layers.values():
                 below.pad = NO_PAD
-        part.shapes = part.measure()
+        part.shapes = measure(part.layers.items(), part.input_shape)
         return part
 
     def replica(self):

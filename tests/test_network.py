@@ -10,6 +10,7 @@ from losses.generative import generative_loss
 from nn.backend import to_host
 from nn.conv import Conv
 from nn.dropout import Dropout
+from nn.files import write_whole
 from nn.fillers import constant, xavier, xavier_caffe2014
 from nn.linear import Linear
 from nn.nets import build
@@ -18,7 +19,7 @@ from nn.parallel import ParallelNetwork, parallel
 from nn.pool import MaxPool
 from nn.relu import ReLU
 from nn.sgd import POLICIES, SGD
-from nn.weights import load_npz, save_npz, write_whole
+from nn.weights import load_npz, save_npz
 from tests.gradcheck import relative_error
 
 
@@ -225,10 +226,10 @@ def test_fillers():
 
 
 def test_policies():
-    assert POLICIES["fixed"](0.01, 10**6) == 0.01
-    assert POLICIES["inv"](0.01, 10_000) == pytest.approx(0.01 * 2**-0.75)
-    assert POLICIES["step"](0.01, 99_999) == 0.01
-    assert POLICIES["step"](0.01, 250_000) == pytest.approx(0.0001)
+    assert POLICIES["fixed"](0.01, 10**6, 1) == 0.01
+    assert POLICIES["inv"](0.01, 10_000, 1) == pytest.approx(0.01 * 2**-0.75)
+    assert POLICIES["step"](0.01, 99_999, 100_000) == 0.01
+    assert POLICIES["step"](0.01, 250_000, 100_000) == pytest.approx(0.0001)
 
 
 def test_sgd_is_caffes_by_hand(xp):

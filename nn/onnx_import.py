@@ -1,0 +1,180 @@
+"""Nets from ONNX files: a chain of convolutions, pools and matrix products, and its weights."""
+
+import math
+
+import numpy as np
+
+from nn.conv import Conv
+from nn.fillers import zeros
+from nn.linear import Linear
+from nn.onnx_graph import Graph
+from nn.onnx_layers import OPERATORS
+from nn.torch_names import channels_last_rows
+
+USUAL_SIZE = 224
+
+# Shape arithmetic: `x.view(x.size(0), -1)` is in the file as these, of small whole numbers.
+# They stay flat arrays here, so what changes only the rank changes nothing.
+ARITHMETIC = {
+    "Gather": lambda numbers, index: numbers[index],
+    "Concat": lambda *parts: np.concatenate([np.ravel(part) for part in parts]),
+    **dict.fromkeys(
+        ("Cast", "Reshape", "Squeeze", "Unsqueeze"), lambda numbers, *_: np.ravel(numbers)
+    ),
+}
+
+
+def read_onnx(path, input_shape=None):
+    """(layers, arrays, input_shape) of the net in an ONNX file, for Network and set_params.
+
+    The file must hold a chain of layers for images (N, C, H, W). What it leaves open of their size
+    is input_shape's, (H, W, C), or else ImageNet's usual 224 x 224 x 3. A last softmax is left out:
+    what comes out are the scores before it. Weights are turned to (KH, KW, C, F) and (D, F), batch
+    normalisation becomes part of the layer before it. ValueError names the first operator that
+    cannot be had, and why.
+    """
+    graph = Graph(path)
+    input_shape = image_shape(path, graph.dims, input_shape)
+    net = Builder(input_shape)
+    here, past = graph.image, set()  # the tensor that the chain has reached, and those before it
+    for node in graph.nodes:
+        try:
+            if here in node.inputs and node.op != "Shape":
+                follow(net, node, here, past)
+                past.add(here)
+                here = node.output
+            elif past.intersection(node.inputs) and node.op != "Shape":
+                raise ValueError("takes what another node has taken too: no chain, but branches")
+            else:
+                compute(net, node, here)
+        except ValueError as error:
+            raise ValueError(f"{path}: {node}: {error}") from None
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: {node}: is malformed: {error!r}") from None
+    if here != graph.scores:
+        raise ValueError(f"{path}: the chain ends with {here!r}, the net with {graph.scores!r}")
+    if not net.layers:
+        raise ValueError(f"{path}: there are no layers in it")
+    if net.waiting is not None:
+        raise ValueError(f"{path}: {net.waiting[0]}: no Gemm follows that it could be part of")
+    return net.layers, net.arrays, input_shape
+
+
+def image_shape(path, dims, input_shape):
+    """(H, W, C) of the images: what is given, or the file's (N, C, H, W), in which 0 is open."""
+    if len(dims) not in (0, 4):
+        raise ValueError(f"{path}: a net for images (N, C, H, W) is expected, got {dims}")
+    C, H, W = dims[1:] or (0, 0, 0)
+    given = tuple(input_shape or (H or USUAL_SIZE, W or USUAL_SIZE, C or 3))
+    if any(theirs not in (0, ours) for theirs, ours in zip((H, W, C), given, strict=True)):
+        raise ValueError(f"{path} is for images of (H, W, C) = {(H, W, C)}, not {given}")
+    return given
+
+
+def follow(net, node, here, past):
+    """Take one node of the chain into the net."""
+    others = [name for name in node.inputs if name not in (here, "")]
+    if node.inputs.count(here) > 1 or past.intersection(others):
+        raise ValueError("joins two tensors of images: no chain, but branches")
+    if node.op not in OPERATORS:
+        raise ValueError("only these can be imported: " + ", ".join(OPERATORS))
+    unknown = [name for name in others if name not in node.graph.constants]
+    if unknown:
+        raise ValueError(f"its input {unknown[0]!r} is no constant of the file")
+    if net.softmax is not None:
+        raise ValueError(f"comes after {net.softmax}, which can only be left out at the end")
+    OPERATORS[node.op](net, node)
+
+
+def compute(net, node, here):
+    """Shape arithmetic, beside the chain. Anything else is left out; who needs it will complain."""
+    graph = node.graph
+    if node.op == "Shape" and node.inputs[0] == here:
+        *size, C = net.shape
+        shape = (0, math.prod(net.shape)) if net.flat else (0, C, *size)  # 0: all the images
+        graph.constants[node.output] = np.array(shape[node.get("start", 0) : node.get("end")])
+    elif node.op in ARITHMETIC and all(name in graph.constants for name in node.inputs):
+        numbers = [graph.array(name) for name in node.inputs]
+        if all(part.dtype.kind == "i" for part in numbers):
+            graph.constants[node.output] = ARITHMETIC[node.op](*numbers)
+
+
+class Builder:
+    """A net as it grows. layers: pairs (name, layer); arrays: {"conv1.w": array, ...}.
+
+    shape: what our last layer gives; flat: whether that is (N, D) in the file, in the order
+    C, H, W where shape is still (H, W, C): our Linear flattens by itself.
+    """
+
+    def __init__(self, input_shape):
+        self.layers, self.arrays = [], {}
+        self.shape, self.flat = input_shape, False
+        self.open = None  # the name of a Conv or Linear, while nothing has come after it
+        self.waiting = None  # (node, scale, shift) of flat numbers, for the Linear that follows
+        self.softmax = None  # the node at the end that is left out
+
+    def add(self, node, layer, **params):
+        if self.waiting is not None:
+            raise ValueError(f"comes after {self.waiting[0]}, which could only be part of a Gemm")
+        self.shape = layer.output_shape(self.shape)
+        name, count = node.label(), 1
+        while name in dict(self.layers):
+            count += 1
+            name = f"{node.label()}_{count}"
+        self.layers.append((name, layer))
+        self.arrays.update({f"{name}.{key}": array for key, array in params.items()})
+        self.open = name if params else None
+
+    @property
+    def channels(self):
+        """How many numbers a pixel has, or how many flat numbers there are."""
+        return math.prod(self.shape) if self.flat else self.shape[-1]
+
+    def image(self):
+        """(H, W, C) of what comes in. ValueError if that is flat."""
+        if self.flat:
+            raise ValueError("needs images, but they were flattened before")
+        return self.shape
+
+    def flatten(self):
+        self.flat, self.open = True, None
+
+    def scale(self, node, scale, shift):
+        """y = scale x + shift for each channel (or each flat number), folded in where it can be.
+
+        Into the Conv or Linear just before; or else it is a convolution of its own of 1 x 1 pixel
+        for each channel, as zero padding may follow, or for flat numbers part of the next Linear.
+        """
+        scale, shift = (np.asarray(a, np.float32) for a in (scale, shift))
+        if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+            raise ValueError("scales by numbers that are not finite")
+        if self.open:
+            w, b = f"{self.open}.w", f"{self.open}.b"
+            if (scale != 1).any():
+                self.arrays[w] = self.arrays[w] * scale
+            self.arrays[b] = self.arrays[b] * scale + shift
+        elif self.flat:
+            _, before, offset = self.waiting or (node, np.float32(1), np.float32(0))
+            self.waiting = node, before * scale, offset * scale + shift
+        else:
+            C = len(scale)
+            layer = Conv(C, 1, groups=C, filler=zeros)
+            self.add(node, layer, w=scale.reshape(1, 1, 1, C), b=shift)
+
+    def linear(self, node, w, b):
+        """w (D, F) with rows in the order of the file, b (F,)."""
+        D = math.prod(self.shape)
+        if not self.flat:
+            raise ValueError(f"needs flat numbers, but here are images of {self.shape}")
+        if w.ndim != 2 or len(w) != D:
+            raise ValueError(
+                f"has weights of {w.shape} for what should be {D} numbers, images of {self.shape} "
+                "flattened: is the input shape right?"
+            )
+        if self.waiting is not None:
+            _, scale, shift = self.waiting
+            w, b = scale[:, None] * w, b + shift @ w
+            self.waiting = None
+        if len(self.shape) == 3:
+            w = channels_last_rows(w, self.shape)
+        self.add(node, Linear(w.shape[1], filler=zeros), w=w, b=b)

@@ -1,0 +1,200 @@
+"""What each ONNX operator becomes: one of our layers, a change of the layer below, or nothing.
+
+Each takes (net, node): the Builder of onnx_import.py and the Node of onnx_graph.py. ValueErrors say
+why something cannot be had; the caller adds which node it was.
+"""
+
+import math
+
+import numpy as np
+
+from nn.average_pool import AveragePool, GlobalAveragePool
+from nn.conv import Conv
+from nn.dropout import Dropout
+from nn.fillers import zeros
+from nn.lrn import LRN
+from nn.pool import MaxPool
+from nn.relu import ReLU
+
+
+def conv(net, node):
+    w = node.weights(1)
+    C, groups = net.image()[-1], node.get("group", 1)
+    if w.ndim != 4 or w.shape[1] * groups != C:
+        raise ValueError(f"has weights of {w.shape} in {groups} groups for {C} channels")
+    F = len(w)
+    kernel, stride, pad, _ = windows(net, node, w.shape[2:])
+    layer = Conv(F, kernel, stride, pad, groups, filler=zeros)
+    net.add(node, layer, w=w.transpose(2, 3, 1, 0), b=bias(node, F))
+
+
+def bias(node, F):
+    """What is added to F sums: the third input, one number or F of them, or nothing."""
+    if not node.has(2):
+        return np.zeros(F, np.float32)
+    return np.array(np.broadcast_to(node.weights(2), (1, F))[0])
+
+
+def windows(net, node, kernel):
+    """(kernel, stride, pad, ceil) from a node's attributes, as our layers take them."""
+    H, W, _ = net.image()
+    if len(kernel) != 2:
+        raise ValueError(f"has windows of {len(kernel)} dimensions, not 2")
+    if set(node.get("dilations", [1])) != {1}:
+        raise ValueError("is dilated")
+    stride = node.get("strides", [1, 1])
+    auto, ceil = node.get("auto_pad", "NOTSET"), bool(node.get("ceil_mode", 0))
+    top, left, bottom, right = node.get("pads", [0] * 4)
+    pad = (top, bottom), (left, right)
+    if auto == "VALID":
+        pad = 0
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        pad, ceil = tuple(map(same_pad, (H, W), kernel, stride, [auto] * 2)), False
+    elif auto != "NOTSET":
+        raise ValueError(f"has the unknown auto_pad {auto!r}")
+    return tuple(kernel), tuple(stride), pad, ceil
+
+
+def same_pad(size, kernel, stride, auto):
+    """(before, after) so that there are ceil(size / stride) windows; UPPER: an odd one after."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    less, more = total // 2, total - total // 2
+    return (less, more) if auto == "SAME_UPPER" else (more, less)
+
+
+def max_pool(net, node):
+    net.add(node, MaxPool(*windows(net, node, node.attributes["kernel_shape"])))
+
+
+def average_pool(net, node):
+    geometry = windows(net, node, node.attributes["kernel_shape"])
+    net.add(node, AveragePool(*geometry, bool(node.get("count_include_pad", 0))))
+
+
+def global_average_pool(net, node):
+    net.image()
+    net.add(node, GlobalAveragePool())
+
+
+def reduce_mean(net, node):
+    axes = node.integers(1, "axes") or []
+    if net.flat or sorted(axis % 4 for axis in axes) != [2, 3]:
+        raise ValueError(f"takes means over the axes {axes}: only (2, 3), H and W, can be had")
+    net.add(node, GlobalAveragePool())
+    if not node.get("keepdims", 1):
+        net.flatten()
+
+
+def lrn(net, node):
+    net.image()
+    if node.has(1):  # as PyTorch writes it, see with_lrn
+        alpha, beta, k = (node.weights(place).item() for place in (1, 2, 3))
+    else:
+        alpha, beta, k = node.get("alpha", 1e-4), node.get("beta", 0.75), node.get("bias", 1.0)
+    net.add(node, LRN(node.attributes["size"], alpha, beta, k))
+
+
+def dropout(net, node):
+    net.add(node, Dropout(node.weights(1).item() if node.has(1) else node.get("ratio", 0.5)))
+
+
+def gemm(net, node):
+    if node.get("transA", 0):
+        raise ValueError("has transA, which takes the images for the columns")
+    w = node.weights(1)
+    w = w.T if node.get("transB", 0) else w
+    alpha, beta = np.float32(node.get("alpha", 1.0)), np.float32(node.get("beta", 1.0))
+    net.linear(node, w if alpha == 1 else alpha * w, beta * bias(node, w.shape[-1]))
+
+
+def matmul(net, node):
+    w = node.weights(1)
+    net.linear(node, w, np.zeros(w.shape[-1], np.float32))
+
+
+def batch_normalization(net, node):
+    """y = gamma (x - mean) / sqrt(var + epsilon) + beta."""
+    if node.get("training_mode", 0):
+        raise ValueError("is in training mode: export the net in evaluation mode")
+    gamma, beta, mean, var = (node.weights(i).astype(np.float64) for i in range(1, 5))
+    if gamma.shape != (net.channels,):
+        raise ValueError(f"has {gamma.shape} numbers for {net.channels} channels")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = gamma / np.sqrt(var + node.get("epsilon", 1e-5))
+        net.scale(node, scale, beta - mean * scale)
+
+
+def arithmetic(net, node):
+    """Add, Sub, Mul or Div of the images and a constant: one number, or one for each channel."""
+    place = 0 if node.inputs[0] in node.graph.constants else 1
+    c = node.weights(place)
+    shape = (1,) * ((2 if net.flat else 4) - c.ndim) + c.shape  # axis 1 has the channels
+    if c.size != 1 and not (c.size == net.channels == shape[1]):
+        raise ValueError(f"has numbers of {c.shape}: only one for each channel can be had")
+    if node.op == "Div" and place == 0:
+        raise ValueError("divides by the images")
+    c = np.broadcast_to(c.ravel(), net.channels)
+    one, zero = np.ones_like(c), np.zeros_like(c)
+    with np.errstate(divide="ignore"):
+        scale, shift = {
+            "Add": lambda: (one, c),
+            "Sub": lambda: (one, -c) if place else (-one, c),
+            "Mul": lambda: (c, zero),
+            "Div": lambda: (1 / c, zero),
+        }[node.op]()
+    net.scale(node, scale, shift)
+
+
+def flatten(net, node):
+    if node.get("axis", 1) not in (1, -1 if net.flat else -3):
+        raise ValueError("flattens the images of a batch together")
+    net.flatten()
+
+
+def reshape(net, node):
+    D, target = math.prod(net.shape), node.integers(1, "shape")
+    images = (0, -1, *node.graph.dims[:1])  # 0: as many as there are
+    if len(target) != 2 or target[0] not in images or target == [-1, -1]:
+        raise ValueError(f"reshapes to {target}: only (N, D) can be had")
+    if target[1] not in (-1, D):
+        raise ValueError(
+            f"flattens to {target[1]} numbers, but images of {net.shape} have {D}: "
+            "is the input shape right?"
+        )
+    net.flatten()
+
+
+def squeeze(net, node):
+    H, W, _ = net.image()
+    axes = node.integers(1, "axes")
+    if (H, W) != (1, 1) or (axes is not None and sorted(axis % 4 for axis in axes) != [2, 3]):
+        raise ValueError(f"takes the axes {axes} from images of {net.shape}: only H and W of 1 x 1")
+    net.flatten()
+
+
+def softmax(net, node):
+    axis = node.get("axis", 1 if node.graph.opset < 13 else -1)
+    if axis % (2 if net.flat else 4) != 1:
+        raise ValueError(f"is over the axis {axis}, which is not that of the classes")
+    net.softmax = node
+
+
+OPERATORS = {
+    "Conv": conv,
+    "Relu": lambda net, node: net.add(node, ReLU()),
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
+    "GlobalAveragePool": global_average_pool,
+    "ReduceMean": reduce_mean,
+    "LRN": lrn,
+    "Flatten": flatten,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "Dropout": dropout,
+    "BatchNormalization": batch_normalization,
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), softmax),
+    "Identity": lambda net, node: None,
+}

@@ -1,0 +1,462 @@
+"""Nets from ONNX files: the same scores as onnxruntime's, the right names, and what is refused."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from nn.conv import Conv
+from nn.dropout import Dropout
+from nn.network import Network
+from nn.onnx_import import read_onnx
+from tests.cases import seeds
+from tests.gradcheck import numerical_gradient, relative_error
+
+EXPORTED = Path(__file__).parent / "exported"
+
+
+def imported(path, input_shape=None):
+    layers, arrays, input_shape = read_onnx(path, input_shape)
+    net = Network(layers, input_shape, np.random.default_rng(0))
+    net.set_params(arrays)
+    return net
+
+
+def theirs(path, x):
+    """What onnxruntime computes from images (N, H, W, C); maps turned to our order."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    y = session.run(None, {session.get_inputs()[0].name: x.transpose(0, 3, 1, 2)})[0]
+    return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
+
+
+def images(N, shape, seed=0):
+    return np.random.default_rng(seed).standard_normal((N, *shape)).astype(np.float32)
+
+
+def softmax(scores):
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+NETS = {
+    "two_layers": ([None], ["sub", "conv", "relu", "fc"]),
+    "lenet": ([None], ["conv1", "MaxPool", "conv2", "MaxPool_1", "fc1", "Relu", "fc2"]),
+    "alexnet": ([None], [*(f"features.{i}" for i in range(8)),
+        "classifier.1", "classifier.2", "classifier.3"]),
+    "alexnet_old": ([None], [*(f"features.{i}" for i in range(8)),
+        "classifier.1", "classifier.2", "classifier.3"]),
+    "vgg": ([(16, 16, 3), (4, 5, 3), (33, 18, 3)], ["features.0", "features.1", "features.3",
+        "features.4", "features.5", "features.7", "features.8", "avgpool", "fc"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_pytorchs_files_give_the_scores_that_onnxruntime_gives(name):
+    path = EXPORTED / f"{name}.onnx"
+    sizes, names = NETS[name]
+    for size in sizes:
+        net = imported(path, size)
+        assert list(net.layers) == names
+        for N in [2] if name == "alexnet_old" else [1, 2, 5]:
+            x = images(N, net.input_shape, seed=N)
+            scores = net.bottom_up(x)
+            expected = theirs(path, x)
+            assert expected.std() > 1e-3
+            ours = softmax(scores) if name == "vgg" else scores
+            assert relative_error(ours, expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_derivatives_of_imported_nets(name):
+    """Of one score in float64, along random directions: the nets have many pixels."""
+    net = imported(EXPORTED / f"{name}.onnx", NETS[name][0][0]).to(dtype=np.float64)
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((1, *net.input_shape))
+    scores = net.bottom_up(x)
+    dy = np.zeros_like(scores)
+    dy[0, 2] = 1
+    dx = net.top_down(dy)
+    steps, where = np.zeros(5), rng.standard_normal((5, *x.shape))
+
+    def score():
+        return net.bottom_up(x + np.tensordot(steps, where, 1))[0, 2]
+
+    along = (where * dx).sum(axis=(1, 2, 3, 4))
+    assert relative_error(along, numerical_gradient(score, steps, 1e-7)) < 1e-5
+
+
+def model(steps, shape=("N", 3, 6, 7), opset=17, output=None, **constants):
+    """A chain of steps (operator, inputs, attributes) in ONNX; "" stands for the step before.
+
+    A step's name and output are its operator and place: conv0, relu1.
+    """
+    nodes, before = [], "x"
+    for place, (op, inputs, attributes) in enumerate(steps):
+        after = f"{op.lower()}{place}"
+        names = [before if name == "" else name for name in inputs]
+        nodes.append(helper.make_node(op, names, [after], after, **attributes))
+        before = after
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info(output or before, TensorProto.FLOAT, None)
+    tensors = [
+        value if isinstance(value, TensorProto) else numpy_helper.from_array(value, name)
+        for name, value in constants.items()
+    ]
+    graph = helper.make_graph(nodes, "net", [x], [y], tensors)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.example", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def save(path, *args, **kwargs):
+    onnx.save(model(*args, **kwargs), path)
+    return path
+
+
+class Chain:
+    """A random chain as it is drawn: steps, constants, and the shape (C, H, W) or (D,) it gives."""
+
+    def __init__(self, draw, opset):
+        self.draw, self.opset = draw, opset
+        self.rng = np.random.default_rng(draw(seeds))
+        self.shape = (draw(st.integers(1, 4)), draw(st.integers(5, 9)), draw(st.integers(5, 9)))
+        self.image = self.shape
+        self.steps, self.constants = [], {}
+
+    def constant(self, array):
+        name = f"c{len(self.constants)}"
+        self.constants[name] = np.asarray(array, np.float32)
+        return name
+
+    def random(self, *shape):
+        return self.constant(self.rng.standard_normal(shape))
+
+    def step(self, op, *inputs, **attributes):
+        self.steps.append((op, ["", *inputs], attributes))
+
+    def windows(self, pool):
+        """Attributes of windows that onnxruntime takes; the new size is measured below."""
+        draw, size = self.draw, self.shape[1:]
+        kernel = [draw(st.integers(1, min(3, n))) for n in size]
+        stride = [draw(st.integers(1, k if pool else 3)) for k in kernel]
+        auto = draw(st.sampled_from(["NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]))
+        chosen = {"kernel_shape": kernel, "strides": stride, "auto_pad": auto}
+        if any(s > k for s, k in zip(stride, kernel, strict=True)) and auto != "VALID":
+            chosen["auto_pad"] = "NOTSET"  # onnxruntime refuses its own negative padding
+        if chosen["auto_pad"] == "NOTSET":
+            chosen["pads"] = [draw(st.integers(0, k - 1)) for k in kernel * 2]
+        if pool:
+            chosen["ceil_mode"] = draw(st.integers(0, 1))
+        return chosen
+
+    def conv(self):
+        C = self.shape[0]
+        groups = self.draw(st.sampled_from([g for g in (1, 2, 3, 4) if C % g == 0]))
+        F = groups * self.draw(st.integers(1, 3))
+        chosen = self.windows(pool=False)
+        w = self.random(F, C // groups, *chosen["kernel_shape"])
+        self.step(
+            "Conv", w, *[self.random(F)] * self.draw(st.integers(0, 1)), group=groups, **chosen
+        )
+
+    def pool(self):
+        op = self.draw(st.sampled_from(["MaxPool", "AveragePool"]))
+        count = {"count_include_pad": self.draw(st.integers(0, 1))} if op[0] == "A" else {}
+        self.step(op, **self.windows(pool=True), **count)
+
+    def norm(self):
+        C = self.shape[0]
+        spread = [self.constant(self.rng.uniform(0.5, 2, C)) for _ in range(4)]
+        self.step("BatchNormalization", *spread, epsilon=0.1)
+
+    def arithmetic(self):
+        op = self.draw(st.sampled_from(["Add", "Sub", "Mul", "Div"]))
+        ones = (1,) * (len(self.shape) - 1)
+        shape = self.draw(
+            st.sampled_from([(), (1,), (self.shape[0], *ones), (1, self.shape[0], *ones)])
+        )
+        inputs = ["", self.constant(self.rng.uniform(0.5, 2, shape))]
+        if op != "Div" and self.draw(st.booleans()):
+            inputs.reverse()
+        self.steps.append((op, inputs, {}))
+
+    def lrn(self):
+        self.step("LRN", size=self.draw(st.sampled_from([1, 3, 5])), alpha=0.3, beta=0.6, bias=1.5)
+
+    def small(self):
+        for op in self.draw(st.sampled_from([["Relu"], ["Dropout"], ["Identity", "Relu"]])):
+            self.step(op)
+
+    def gemm(self):
+        (D,), F, draw = self.shape, self.draw(st.integers(1, 4)), self.draw
+        if draw(st.booleans()):
+            self.step("MatMul", self.random(D, F))
+        else:
+            turned = draw(st.integers(0, 1))
+            bias = [self.random(*draw(st.sampled_from([(F,), (1, F), (1,)])))] * draw(
+                st.integers(0, 1)
+            )
+            w = self.random(F, D) if turned else self.random(D, F)
+            self.step("Gemm", w, *bias, transB=turned, alpha=0.7, beta=1.3)
+
+    def flatten(self):
+        D = int(np.prod(self.shape))
+        self.constants["target"] = np.array(self.draw(st.sampled_from([[0, -1], [-1, D]])))
+        self.step(*self.draw(st.sampled_from([("Flatten",), ("Reshape", "target")])))
+
+
+@st.composite
+def chains(draw):
+    """A net of images, and then perhaps of flat numbers."""
+    chain = Chain(draw, draw(st.sampled_from([11, 13, 17])))
+    kinds = ["conv", "conv", "pool", "norm", "arithmetic", "lrn", "small"]
+
+    def grow(kind):
+        getattr(chain, kind)()
+        chain.shape = measured(chain)
+
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=5)):
+        grow(kind)
+    if draw(st.booleans()):
+        chain.step("GlobalAveragePool")
+        chain.shape = measured(chain)
+    if draw(st.booleans()):
+        grow("flatten")
+        ahead = draw(st.lists(st.sampled_from(["norm", "arithmetic"]), max_size=2))
+        for kind in [*ahead, "gemm"]:
+            grow(kind)
+        for kind in draw(st.lists(st.sampled_from(["norm", "arithmetic", "small"]), max_size=2)):
+            grow(kind)
+        # What scales flat numbers can only be part of a Gemm before or after it.
+        grow("gemm")
+    return chain
+
+
+def measured(chain):
+    """The shape that ONNX's own inference gives after the last step."""
+    whole = model(chain.steps, (2, *chain.image), chain.opset, **chain.constants)
+    inferred = onnx.shape_inference.infer_shapes(whole, strict_mode=True, data_prop=True)
+    return tuple(d.dim_value for d in inferred.graph.output[0].type.tensor_type.shape.dim)[1:]
+
+
+@given(chain=chains())
+def test_random_chains_give_the_scores_that_onnxruntime_gives(tmp_path_factory, chain):
+    path = tmp_path_factory.getbasetemp() / "random.onnx"
+    save(path, chain.steps, ("N", *chain.image), chain.opset, **chain.constants)
+    net = imported(path)
+    x = images(3, net.input_shape)
+    expected = theirs(path, x)
+    y = net.bottom_up(x)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+F32 = np.float32
+CONV = ("Conv", ["", "w", "b"], {"kernel_shape": [3, 3]})
+GEMM = ("Gemm", ["", "g"], {})
+CONSTANTS = {
+    "w": np.ones((4, 3, 3, 3), F32),
+    "b": np.zeros(4, F32),
+    "g": np.ones((80, 2), F32),
+    "three": np.ones(3, F32),
+    "mean": np.ones((3, 1, 1), F32),
+    "row": np.ones(7, F32),
+    "flat": np.ones(80, F32),
+    "target": np.array([1, 80]),
+    "whole": np.array([0, 79]),
+    "axes": np.array([1, 2]),
+    "nan": np.full((4, 3, 3, 3), np.nan, F32),
+    "integers": np.ones((4, 3, 3, 3), np.int64),
+    "narrow": np.ones((4, 2, 3, 3), F32),
+    "line": np.ones((4, 3, 3), F32),
+}
+RELU, FLATTEN, SOFTMAX = (("Relu", [""], {}), ("Flatten", [""], {}), ("Softmax", [""], {"axis": 1}))
+PADS = {"kernel_shape": [2, 2]}
+REFUSED = {
+    "residual": ([CONV, RELU, ("Add", ["", "conv0"], {})], "Add 'add2': joins two tensors"),
+    "square": ([("Mul", ["", ""], {})], "Mul 'mul0': joins two tensors"),
+    "branch": ([CONV, RELU, ("Relu", ["conv0"], {})], "Relu 'relu2': takes what another node"),
+    "unknown": ([("Sigmoid", [""], {})], "Sigmoid 'sigmoid0': only these can be imported: Conv,"),
+    "transposed": ([("ConvTranspose", ["", "w"], {})], "ConvTranspose 'convtranspose0': only"),
+    "quantised": ([("QLinearConv", [""], {})], "QLinearConv 'qlinearconv0': only these"),
+    "function": ([("Own", [""], {"domain": "com.example"})], "com.example.Own 'own0': only"),
+    "dilated": ([("Conv", ["", "w"], {"dilations": [2, 2]})], "Conv 'conv0': is dilated"),
+    "dilated pool": ([("MaxPool", [""], {**PADS, "dilations": [1, 2]})], "is dilated"),
+    "auto_pad": ([("MaxPool", [""], {**PADS, "auto_pad": "ALL"})], "the unknown auto_pad 'ALL'"),
+    "no kernel": ([("MaxPool", [""], {})], r"MaxPool 'maxpool0': is malformed: KeyError"),
+    "kernel of 3": ([("MaxPool", [""], {"kernel_shape": [2, 2, 2]})], "windows of 3 dimensions"),
+    "wide pads": ([("MaxPool", [""], {**PADS, "pads": [2] * 4})], "must be smaller than the ker"),
+    "too large": ([("Conv", ["", "w"], {}), CONV], "Conv 'conv1': has weights of .* for 4 chann"),
+    "no room": ([("MaxPool", [""], {"kernel_shape": [9, 2]})], "'maxpool0': no room for a kernel"),
+    "channels": ([("Conv", ["", "narrow"], {})], "weights of .4, 2, 3, 3. in 1 groups for 3"),
+    "1-D": ([("Conv", ["", "line"], {})], "Conv 'conv0': has weights of .4, 3, 3. in 1 groups"),
+    "groups": ([("Conv", ["", "narrow"], {"group": 0})], "in 0 groups"),
+    "dynamic": ([("Exp", ["w"], {}), ("Conv", ["x", "exp0"], {})], "'exp0' is no constant"),
+    "not finite": ([("Conv", ["", "nan"], {})], "Conv 'conv0': 'nan' is not made of finite"),
+    "integers": ([("Conv", ["", "integers"], {})], "'integers' is made of whole numbers"),
+    "transA": ([CONV, FLATTEN, ("Gemm", ["", "g"], {"transA": 1})], "Gemm 'gemm2': has transA"),
+    "weights first": ([FLATTEN, ("MatMul", ["g", ""], {})], "MatMul 'matmul1': is malformed"),
+    "not flat": ([("MatMul", ["", "g"], {})], "needs flat numbers, but here are images of .6, 7"),
+    "flat": ([FLATTEN, CONV], "Conv 'conv1': needs images, but they were flattened before"),
+    "row": ([("Add", ["", "row"], {})], "Add 'add0': has numbers of .7,.: only one for each"),
+    "divides": ([("Div", ["mean", ""], {})], "Div 'div0': divides by the images"),
+    "softmax": ([SOFTMAX, RELU], "Relu 'relu1': comes after Softmax 'softmax0', which"),
+    "softmax of W": ([("Softmax", [""], {})], "is over the axis -1, which is not that of the cl"),
+    "only softmax": ([SOFTMAX], "there are no layers in it"),
+    "training": ([("BatchNormalization", ["", *["three"] * 4], {"training_mode": 1})],
+        "'batchnormalization0': is in training mode: export the net in evaluation mode"),
+    "norm": ([("BatchNormalization", ["", *["row"] * 4], {})], "has .7,. numbers for 3 channels"),
+    "norm of flat": ([CONV, FLATTEN, ("Mul", ["", "flat"], {}), RELU],
+        "Relu 'relu3': comes after Mul 'mul2', which could only be part of a Gemm"),
+    "norm at the end": ([CONV, FLATTEN, ("Mul", ["", "flat"], {})], "Mul 'mul2': no Gemm follows"),
+    "batch": ([CONV, ("Reshape", ["", "target"], {})], r"reshapes to \[1, 80\]"),
+    "flatten": ([("Flatten", [""], {"axis": 2})], "flattens the images of a batch together"),
+    "size": ([CONV, ("Reshape", ["", "whole"], {})], "to 79 numbers, but images of .4, 5, 4. ha"),
+    "gemm": ([FLATTEN, GEMM], "Gemm 'gemm1': has weights of .80, 2. for what should be 126 numb"),
+    "squeeze": ([("Squeeze", [""], {})], "'squeeze0': takes the axes None from images of .6, 7, 3"),
+    "mean": ([("ReduceMean", [""], {"axes": [1, 2]})], r"takes means over the axes \[1, 2\]"),
+    "even LRN": ([("LRN", [""], {"size": 4})], "LRN 'lrn0': the neighbourhood must be of odd siz"),
+    "dropout": ([("Dropout", ["", "one"], {})], "Dropout 'dropout0': the dropout probability mus"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_no_chain_of_our_layers_is_refused_by_name(tmp_path, what):
+    steps, message = REFUSED[what]
+    path = save(tmp_path / "net.onnx", steps, **CONSTANTS, one=np.array(1.0, F32))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_onnx(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_that_are_left_open(tmp_path):
+    steps, free = [CONV, FLATTEN, GEMM], ("N", 3, "H", "W")
+    path = save(tmp_path / "net.onnx", steps, free, **CONSTANTS)
+    with pytest.raises(ValueError, match=r"should be 197136 numbers, images of .222, 222, 4."):
+        read_onnx(path)
+    assert read_onnx(path, (6, 7, 3))[2] == (6, 7, 3)
+    with pytest.raises(ValueError, match="Gemm 'gemm2': has weights .* is the input shape right"):
+        read_onnx(path, (6, 8, 3))
+    with pytest.raises(ValueError, match=r"is for images of .H, W, C. = .0, 0, 3., not .6, 7, 1."):
+        read_onnx(path, (6, 7, 1))
+    save(path, [RELU], (5, 3))
+    with pytest.raises(ValueError, match="images .N, C, H, W. is expected"):
+        read_onnx(path)
+
+
+def test_output_must_be_the_end_of_the_chain(tmp_path):
+    path = save(tmp_path / "net.onnx", [CONV, RELU], output="conv0", **CONSTANTS)
+    with pytest.raises(ValueError, match="the chain ends with 'relu1', the net with 'conv0'"):
+        read_onnx(path)
+    model = onnx.load(path)
+    model.graph.output.append(model.graph.output[0])
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="one input and one output is expected, got 1 and 2"):
+        read_onnx(path)
+
+
+def test_names(tmp_path):
+    """The module's path, by the weight or the scope; no slash, no space, never twice."""
+    steps = [CONV, CONV, *[("Relu", [""], {})] * 5]
+    path = save(tmp_path / "net.onnx", steps, **{**CONSTANTS, "b": np.zeros(4, F32)})
+    model = onnx.load(path)
+    names = ["", "/a/a.1/conv/Conv", "/a/a.1/Relu", "Relu/", "my relu:0", "//", "node_relu_5"]
+    for node, name in zip(model.graph.node, names, strict=True):
+        node.name = name
+    model.graph.node[0].input[1] = "a.0.weight"
+    model.graph.node[1].input[1] = "x2"
+    weights = numpy_helper.from_array(CONSTANTS["w"], "a.0.weight")
+    second = numpy_helper.from_array(np.ones((4, 4, 3, 3), F32), "x2")
+    model.graph.initializer.extend([weights, second])
+    onnx.save(model, path)
+    layers, arrays, _ = read_onnx(path)
+    expected = ["a.0", "a.1.conv", "a.1", "Relu", "my.relu.0", "Relu_2", "relu_5"]
+    assert [name for name, _ in layers] == expected
+    assert list(arrays) == ["a.0.w", "a.0.b", "a.1.conv.w", "a.1.conv.b"]
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "DOUBLE"])
+def test_weights_of_other_types(tmp_path, kind):
+    w = np.random.default_rng(0).integers(-8, 8, (4, 3, 3, 3)) / 8
+    tensor = helper.make_tensor("w", getattr(TensorProto, kind), w.shape, w.ravel())
+    path = save(tmp_path / "net.onnx", [("Conv", ["", "w"], {})], w=tensor)
+    arrays = read_onnx(path)[1]
+    assert arrays["conv0.w"].dtype == np.float32
+    np.testing.assert_array_equal(arrays["conv0.w"], w.transpose(2, 3, 1, 0))
+
+
+def test_dropout_is_kept_and_receptive_fields_are_ours(tmp_path):
+    steps = [("Dropout", ["", "ratio"], {}), ("Dropout", [""], {})]
+    (_, first), (_, second) = read_onnx(save(tmp_path / "a", steps, ratio=np.array(0.2, F32)))[0]
+    assert isinstance(first, Dropout)
+    assert (first.p, second.p) == (np.float32(0.2), 0.5)
+    ratio = [("Dropout", [""], {"ratio": 0.25})]
+    assert read_onnx(save(tmp_path / "b", ratio, opset=11))[0][0][1].p == 0.25
+    net = imported(EXPORTED / "alexnet.onnx")
+    assert net.receptive_field("features.4") == (7 + 2 * (2 + 2 * 2),) * 2
+
+
+def test_padding_below_a_normalised_image_is_of_zeros(tmp_path):
+    """A shift before a padded convolution cannot be part of its bias: it is a layer of its own."""
+    padded = ("Conv", ["", "w"], {"pads": [1] * 4})
+    path = save(tmp_path / "net.onnx", [("Sub", ["", "mean"], {}), padded], **CONSTANTS)
+    net = imported(path)
+    assert isinstance(net.layers["sub0"], Conv)
+    x = np.ones((1, 6, 7, 3), F32)
+    np.testing.assert_array_equal(net.bottom_up(x), np.zeros((1, 6, 7, 4)))
+
+
+def test_weights_in_another_file(tmp_path):
+    path = save(tmp_path / "net.onnx", [CONV], **CONSTANTS)
+    save_all = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
+    onnx.save(onnx.load(path), path, **save_all)
+    np.testing.assert_array_equal(read_onnx(path)[1]["conv0.w"], np.ones((3, 3, 3, 4)))
+    (tmp_path / "net.data").unlink()
+    with pytest.raises(ValueError, match="net.onnx keeps its weights in another file, which can"):
+        read_onnx(path)
+
+
+def test_files_that_are_not_sound(tmp_path):
+    whole = (EXPORTED / "lenet.onnx").read_bytes()
+    path = tmp_path / "net.onnx"
+    for part in [b"", b"not a net", whole[:99], whole[:-5000], b"\x00" * 50, whole[7:]]:
+        path.write_bytes(part)
+        with pytest.raises(ValueError, match="net.onnx is not a sound ONNX file: ") as caught:
+            read_onnx(path)
+        assert "\n" not in str(caught.value)
+    short = numpy_helper.from_array(CONSTANTS["w"])
+    short.raw_data = short.raw_data[:99]
+    short.name = "w"
+    save(path, [("Conv", ["", "w"], {})], w=short)
+    with pytest.raises(ValueError, match="Conv 'conv0': the tensor 'w' is not sound: "):
+        read_onnx(path)
+    with pytest.raises(FileNotFoundError):
+        read_onnx(tmp_path / "none.onnx")
+
+
+@given(seed=seeds)
+def test_damaged_files_end_in_a_value_error_or_a_net(tmp_path_factory, seed):
+    rng = np.random.default_rng(seed)
+    damaged = bytearray((EXPORTED / "vgg.onnx").read_bytes())
+    for place in rng.integers(0, len(damaged), 20):
+        damaged[place] = rng.integers(256)
+    path = tmp_path_factory.getbasetemp() / "damaged.onnx"
+    path.write_bytes(damaged)
+    with contextlib.suppress(ValueError):
+        read_onnx(path, (16, 16, 3))
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ValueError, match=r"reading a.onnx needs the package onnx: pip install '\."):
+        read_onnx("a.onnx")
