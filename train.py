@@ -6,18 +6,19 @@ python train.py --net lenet --mode ggdg
 import nn  # noqa: F401  before NumPy: nn/threads.py says why
 
 # isort: split
-import math
 import shlex
 import sys
 import time
+from contextlib import closing
+from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from data import mnist
+from data.ahead import ahead
+from data.load import load
 from nn.backend import choose_device, to_host
-from nn.nets import build
-from nn.weights import save_npz
+from nn.load import layers_of, open_network
+from nn.weights import save_weights
 from report.console import fail_in_one_line, stop_signals
 from report.run_folder import write_csv
 from report.train_options import settings_and_folder
@@ -28,34 +29,53 @@ CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoc
 
 def run_epoch(training, run, stopped):
     """The batches that are left of this epoch; False if a signal came."""
-    size = training.settings["batch_size"]
-    order = mnist.epoch_order(len(training.train), training.settings["seed"], training.epoch)
-    batches = math.ceil(len(training.train) / size)
+    left = training.batches()
     interval = 0.1 if sys.stderr.isatty() else 10
     title = f"epoch {training.epoch}/{training.settings['epochs']} {training.stage}"
-    saved = time.perf_counter()
-    with tqdm(
-        total=batches,
-        initial=training.batch,
-        desc=title,
-        unit="batch",
-        mininterval=interval,
-    ) as bar:
-        while training.batch < batches:
+    shown = saved = time.perf_counter()
+    pause = CHECKPOINT_SECONDS
+    with (
+        tqdm(total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval)
+        as bar,
+        closing(ahead(training.load, left)) as batches,
+    ):  # fmt: skip
+        for images, labels in batches:
             began = time.perf_counter()
-            training.step(order[training.batch * size : (training.batch + 1) * size])
+            training.step(images, labels)
             training.seconds += time.perf_counter() - began
-            if training.batch % 50 == 0 or training.batch == batches:
+            if time.perf_counter() - shown > 0.5 or training.batch == left.stop:
                 show(training, bar)
+                shown = time.perf_counter()
             bar.update()
             if stopped:
                 return False
-            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+            if time.perf_counter() - saved > pause:
+                began = time.perf_counter()
                 run.save_checkpoint(*training.state())
                 saved = time.perf_counter()
+                pause = max(CHECKPOINT_SECONDS, 20 * (saved - began))  # 5 % of the time at most
         training.end_epoch()
         show(training, bar)
     return True
+
+
+def net_and_data(settings):
+    """(network, training images, test images), all of which fit together; else ValueError."""
+    s = settings
+    _, _, shape = layers_of(s["net"])
+    pixels = {name: s[f"pixel_{name}"] for name in ("scale", "mean", "order")}
+    train, test = load(s["data"], s["classes"], s["limit"], shape, pixels, s["prepared"],
+                       s["threads"], s["skip_broken"])  # fmt: skip
+    if s["mode"] != "dg":
+        train.need_every_class()
+    network, _ = open_network(s["net"], s["weights"], train.shape, train.classes, s["filler"],
+                              s["seed"])  # fmt: skip
+    if network.shapes[network.last] != (train.classes,):
+        raise ValueError(
+            f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
+            f"expected one for each of {train.classes} classes"
+        )
+    return network, train, test
 
 
 def show(training, bar):
@@ -80,22 +100,17 @@ def main(argv=None):
             print(f"{run.path} is finished: the weights are in {run.result_file}")
             return
         xp, device = choose_device(settings["device"])
-        train, test = mnist.load(settings["data"], settings["classes"], settings["limit"])
-        if settings["mode"] != "dg":
-            train.need_every_class()
-        network = build(
-            settings["net"],
-            train.images.shape[1:],
-            train.classes,
-            settings["filler"],
-            settings["seed"],
-        ).to(xp)
+        network, train, test = net_and_data(settings)
+        network.to(xp)
         training = Training(settings, network, train, test, xp)
         if resumed:
             run.load_checkpoint(training.restore)
         else:
             run.create(settings)
-    print(f"{settings['net']}, {settings['mode']}, {len(train)} images, {device}; in {run.path}")
+    print(
+        f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {device}; "
+        f"in {run.path}"
+    )
 
     def kept():
         done = f"epoch {training.epoch}, batch {training.batch}"
@@ -120,10 +135,10 @@ def main(argv=None):
         rows = training.rows
         write_csv(run.path / "metrics.csv", rows)
         mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
-        title = f"{settings['net']}, {mode}, seed {settings['seed']}"
+        title = f"{Path(settings['net']).stem}, {mode}, seed {settings['seed']}"
         training_curves(rows, title, run.path / "curves.png")
         weights = {name: to_host(w) for name, w in training.network.named().items()}
-        save_npz(run.result_file, weights | {"input_shape": np.array(network.input_shape)})
+        save_weights(run.result_file, weights, network.input_shape, *train.input_settings())
     minutes = sum(row["seconds"] for row in rows) / 60
     print(
         f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "

@@ -5,14 +5,14 @@ import time
 
 import numpy as np
 
-from data import mnist
+from data.images import epoch_order
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
 from nn.backend import to_device, to_host
 from nn.parallel import parallel
 from nn.sgd import SGD
 
-TEST_BATCH = 100
+TEST_NUMBERS, TEST_BATCH = 2**22, 100  # at once: numbers in the images, images
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
 
 
@@ -32,9 +32,11 @@ class Training:
     def start_stage(self, stage, lr):
         s = self.settings
         self.stage = stage
-        self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"])
+        self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"],
+                       s["lr_step"])  # fmt: skip
 
     def start_epoch(self):
+        self.order = epoch_order(len(self.train), self.settings["seed"], self.epoch)
         self.batch, self.images = 0, 0  # done in this epoch
         self.loss_sum, self.seconds = 0.0, 0.0
         self.ess_sum = np.zeros(self.train.classes)
@@ -42,12 +44,22 @@ class Training:
     # All that tells GG from DG while training: the loss layer above the same two passes.
     LOSSES = {"GG": generative_loss, "DG": discriminative_loss}
 
+    def batches(self):
+        """The numbers of the batches that are left of this epoch."""
+        return range(self.batch, math.ceil(len(self.train) / self.settings["batch_size"]))
+
+    def load(self, batch):
+        """Images and labels of a batch of this epoch: the same whenever it is loaded."""
+        size, seed = self.settings["batch_size"], self.settings["seed"]
+        index = self.order[batch * size : (batch + 1) * size]
+        return self.train.training_batch(index, np.random.default_rng((seed, self.epoch, batch)))
+
     @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
-    def step(self, index):
+    def step(self, images, labels):
         """One batch: scores, loss, gradient, update."""
         s = self.settings
         self.workers.seed(s["seed"], self.epoch, self.batch)
-        x, labels = (to_device(array, self.xp) for array in self.train.batch(index))
+        x, labels = to_device(images, self.xp), to_device(labels, self.xp)
         scores = self.workers.bottom_up(x, train=True)
         loss, dscores, info = self.LOSSES[self.stage](scores, labels)
         if not math.isfinite(loss):
@@ -77,18 +89,21 @@ class Training:
         return "every layer's output is finite, but too large for the loss"
 
     def scores(self, images):
-        """f_y(x) of all images, a batch at a time: (N, K) on the host."""
+        """f_y(x) of all images, a batch at a time: (N, K) on the host.
+
+        Of images larger than the net's input, the mean over the centre and the four corners.
+        """
+        size = min(TEST_BATCH, max(1, TEST_NUMBERS // math.prod(images.shape)))
         scores = []
-        for i in range(0, len(images), TEST_BATCH):
-            x, _ = images.batch(slice(i, i + TEST_BATCH))
-            scores.append(to_host(self.workers.bottom_up(to_device(x, self.xp))))
+        for i in range(0, len(images), size):
+            views = [images.batch(slice(i, i + size), place)[0] for place in range(images.views)]
+            each = [to_host(self.workers.bottom_up(to_device(x, self.xp))) for x in views]
+            scores.append(sum(each) / len(each))
         return np.concatenate(scores)
 
     def intercepts(self, count):
         """alpha_y of Eq. 6 from `count` training images, evenly spaced."""
-        index = np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int)
-        subset = mnist.Images(self.train.images[index], self.train.labels[index], 0)
-        return intercepts(self.scores(subset), self.priors)
+        return intercepts(self.scores(self.train.evenly(count)), self.priors)
 
     @np.errstate(over="ignore", invalid="ignore")
     def end_epoch(self):
@@ -137,10 +152,12 @@ class Training:
     def restore(self, arrays, state):
         """Go back to what `state` returned."""
         self.start_stage(state["stage"], state["lr"])
+        self.epoch = state["epoch"]
+        self.start_epoch()
         self.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
         for name, V in self.sgd.velocity.items():
             V[...] = to_device(arrays[f"V/{name}"], self.xp)
         self.sgd.it = state["it"]
-        for name in ("epoch", "batch", "images", "rows", "loss_sum", "seconds"):
+        for name in ("batch", "images", "rows", "loss_sum", "seconds"):
             setattr(self, name, state[name])
         self.ess_sum = np.array(state["ess_sum"])

@@ -3,10 +3,10 @@
 from nn.backend import array_module
 from nn.buffers import Buffers
 
-POLICIES = {
-    "fixed": lambda lr, it: lr,
-    "inv": lambda lr, it: lr * (1 + 1e-4 * it) ** -0.75,
-    "step": lambda lr, it: lr * 0.1 ** (it // 100_000),
+POLICIES = {  # rates by iteration; `size` is the length of a step
+    "fixed": lambda lr, it, size: lr,
+    "inv": lambda lr, it, size: lr * (1 + 1e-4 * it) ** -0.75,
+    "step": lambda lr, it, size: lr * 0.1 ** (it // size),
 }
 
 
@@ -17,16 +17,18 @@ class SGD:
     decay_mult come from each layer's `rates`. `it` counts steps and is what a policy sees.
     """
 
-    def __init__(self, network, lr, momentum=0.9, weight_decay=0.0005, policy="inv"):
+    def __init__(
+        self, network, lr, momentum=0.9, weight_decay=0.0005, policy="inv", step_size=100_000
+    ):
         self.network = network
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.policy = POLICIES[policy]
+        self.policy, self.step_size = POLICIES[policy], step_size
         self.it = 0
         self.buffers = Buffers()
         self.velocity = {name: 0 * w for name, w in network.named().items()}
 
     def rate(self):
-        return self.policy(self.lr, self.it)
+        return self.policy(self.lr, self.it, self.step_size)
 
     def step(self):
         """Update every parameter from the gradients that the last top_down left."""

@@ -1,6 +1,10 @@
 """The options of train.py: what they mean, their defaults (the paper's), what goes together."""
 
+import argparse
+import math
+
 from nn.fillers import FILLERS
+from nn.load import is_onnx
 from nn.nets import NETS
 from nn.sgd import POLICIES
 from nn.threads import THREADS
@@ -19,14 +23,33 @@ DEFAULTS = {
     "momentum": 0.9,
     "weight_decay": 0.0005,
     "lr_policy": "inv",
+    "lr_step": 100_000,
     "filler": "xavier",
+    "weights": None,
     "seed": 0,
     "device": "auto",
     "threads": THREADS,
     "data": None,
-    "classes": 10,
+    "classes": None,
     "limit": None,
+    "pixel_scale": 1 / 256,
+    "pixel_mean": 0.0,
+    "pixel_order": "rgb",
+    "prepared": None,
+    "skip_broken": False,
 }
+
+# What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.
+CAFFE_PIXELS = {"pixel_scale": 1.0, "pixel_mean": "image"}
+IMAGENET = {"epochs": 70, "batch_size": 256, "lr_policy": "step"}
+NET_DEFAULTS = {
+    "alexnet": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
+    "zeilerfergus": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
+    "alexnet-torchvision": {**IMAGENET, "pixel_mean": [123.675, 116.28, 103.53],
+        "pixel_scale": [1 / (255 * s) for s in (0.229, 0.224, 0.225)]},
+    "cifar10-quick": {**CAFFE_PIXELS, "epochs": 10, "batch_size": 100, "lr": 0.001,
+        "finetune_lr": 0.0003, "weight_decay": 0.004, "lr_policy": "step", "lr_step": 4000},
+}  # fmt: skip
 
 EPILOG = """\
 examples:
@@ -34,8 +57,43 @@ examples:
   python train.py --mode dg --epochs 3              a first try in half a minute
   python train.py --switch-ess 0.2                  let the effective sample size end GG
   python train.py --data my-folder --classes 26     other images in MNIST's format
+  python train.py --net alexnet --data imagenet     images in train/CLASS/ and val/CLASS/
+  python train.py --net cifar10-quick --data cifar  CIFAR-10's binary files
+  python train.py --net model.onnx --data images    go on training an imported net
   python train.py --resume runs/lenet-ggdg-seed0    go on with a run that was stopped
 """
+
+
+def net(text):
+    """An argparse type: a name in NETS, or an .onnx file."""
+    if text not in NETS and not is_onnx(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither an .onnx file nor one of {', '.join(NETS)}"
+        )
+    return text if text in NETS else absolute_path(text)
+
+
+def channels(text):
+    """An argparse type: a number, or one each for red, green and blue."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) not in (1, 3) or not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number or three: R,G,B")
+    return found if len(found) == 3 else found[0]
+
+
+def mean(text):
+    """An argparse type: `channels`, or the word image."""
+    return text if text == "image" else channels(text)
+
+
+def short(value):
+    """A default as it would be given on the command line."""
+    if isinstance(value, list):
+        return ",".join(map(short, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def parser():
@@ -47,10 +105,16 @@ def parser():
     )
 
     def option(name, text, **how):
-        default = DEFAULTS.get(name.strip("-").replace("-", "_"))
-        p.add_argument(name, help=text if default is None else f"{text} (default {default})", **how)
+        key = name.strip("-").replace("-", "_")
+        default = DEFAULTS.get(key)
+        if default is not None and default is not False:
+            others = [
+                f", {net} {short(own[key])}" for net, own in NET_DEFAULTS.items() if key in own
+            ]
+            text += f" (default {short(default)}{''.join(others)})"
+        p.add_argument(name, help=text, **how)
 
-    option("--net", "which network", choices=NETS)
+    option("--net", f"which network: {', '.join(NETS)}, or an .onnx file", type=net, metavar="NET")
     option("--mode", "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg",
            choices=["dg", "gg", "ggdg"])  # fmt: skip
     option(
@@ -70,29 +134,34 @@ def parser():
            metavar="X")  # fmt: skip
     option("--momentum", "momentum", type=number(float, low=0, below=1), metavar="X")
     option("--weight-decay", "weight decay", type=number(float, low=0), metavar="X")
-    option("--lr-policy", "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every 100,000 steps",
+    option("--lr-policy", "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every --lr-step",
            choices=POLICIES)  # fmt: skip
-    option("--filler", "initial weights; xavier-caffe2014 has the bug of the paper's time",
-           choices=FILLERS)  # fmt: skip
+    option("--lr-step", "iterations between two steps of the policy step",
+           type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
+    option("--filler", "initial weights; xavier-caffe2014 has the bug of the paper's time (nets of "
+           "Caffe have their own)", choices=FILLERS)  # fmt: skip
+    option("--weights", "start from these weights: .npz, .safetensors or .onnx",
+           type=absolute_path, metavar="FILE")  # fmt: skip
     option("--seed", "of the initial weights and the order of the images",
            type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
     option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
     option("--threads", "threads that share a batch on the CPU", type=number(int, low=1, high=256),
            metavar="N")  # fmt: skip
-    option("--data", "folder with four IDX files, gzipped or not (default: MNIST, included)",
+    option("--data", "folder with four IDX files, gzipped or not (default: MNIST, included); or "
+           "CIFAR-10's binary files; or train/CLASS/*.JPEG and val/CLASS/*.JPEG",
            type=absolute_path, metavar="FOLDER")  # fmt: skip
-    option(
-        "--classes",
-        "number of classes in the data",
-        type=number(int, low=2, high=10**9),
-        metavar="N",
-    )
-    option(
-        "--limit",
-        "use only the first N training images",
-        type=number(int, low=2, high=10**9),
-        metavar="N",
-    )
+    option("--classes", "number of classes in IDX files (default 10)",
+           type=number(int, low=2, high=10**9), metavar="N")  # fmt: skip
+    option("--limit", "use only N training images: the first, or evenly spaced in train/CLASS/",
+           type=number(int, low=2, high=10**9), metavar="N")  # fmt: skip
+    option("--pixel-scale", "the net's input is (pixels 0..255 - mean) * scale: a number or R,G,B",
+           type=channels, metavar="X")  # fmt: skip
+    option("--pixel-mean", "a number, R,G,B, or the word image: the mean of the training images",
+           type=mean, metavar="X")  # fmt: skip
+    option("--pixel-order", "order of the input's channels", choices=["rgb", "bgr"])
+    option("--prepared", "where images of train/ and val/ are kept decoded, once for all runs "
+           "(default: in their folder)", type=absolute_path, metavar="FOLDER")  # fmt: skip
+    option("--skip-broken", "leave out images that cannot be decoded", action="store_true")
     option(
         "--out",
         "where the run is kept (default: a new folder under runs/)",
@@ -111,7 +180,10 @@ def settings_and_folder(argv):
 
 def complete(given):
     """All settings from those given. ValueError if they do not go together."""
-    settings = {**DEFAULTS, **given}
+    net = given.get("net", DEFAULTS["net"])
+    settings = {**DEFAULTS, **NET_DEFAULTS.get(net, {}), **given}
+    if "filler" in given and not (net in NETS and NETS[net].takes_filler):
+        raise ValueError(f"{net} has initial weights of its own: --filler does not go with it")
     epochs = settings["epochs"]
     if settings["mode"] != "ggdg":
         for name in ("switch_epoch", "switch_ess", "finetune_lr"):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from data.mnist import Images
+from data.images import Images
 from nn.backend import gpu_problem
 from nn.dropout import Dropout
 from nn.linear import Linear
@@ -91,12 +91,12 @@ def small_training(small_images, **given):
     return Training(settings, network, small_images, small_images, np)
 
 
-@pytest.fixture
-def small_images():
+@pytest.fixture(params=[4, 5], ids=["whole", "cut and mirrored"])
+def small_images(request):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 80)
-    images = rng.integers(0, 50, (80, 4, 4, 1)) + 60 * labels[:, None, None, None]
-    return Images(images.astype(np.uint8), labels, 3)
+    images = rng.integers(0, 50, (80, 4, request.param, 1)) + 60 * labels[:, None, None, None]
+    return Images(images.astype(np.uint8), labels, 3, size=(4, 4))
 
 
 def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
