@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data import mnist
+from data.load import load
 from nn.nets import build
 from nn.weights import load_npz, load_weights
 from report.console import fail_in_one_line
@@ -44,9 +44,9 @@ def mean_distance(rows):
 
 def judge(samples, units, weights=JUDGE):
     """samples (units, chains, 28, 28, 1) -> {"network", "neighbours", "variety"}, each (units,)."""
-    train, _ = mnist.load()
+    train, _ = load()
     network = build("lenet")
-    arrays, _ = load_weights(weights, (28, 28, 1))
+    arrays, _ = load_weights(weights)
     network.set_params(arrays)
     known = normalised(train.images)
     result = {"network": [], "neighbours": [], "variety": []}

@@ -4,15 +4,13 @@
 
 A training step (batch 64: forward, loss, backward, update) by DG and GG, and df/dx of one score
 for 1, 16 and 64 images. PyTorch (an optional extra: pip install '.[bench]') is called the usual
-way and with its memory in channels_last. Each library runs in a process of its own, since both
-keep threads that wait busily; they take turns, and a ratio is the median over the rounds.
+way and with its memory in channels_last.
 """
 
-import argparse
-import multiprocessing
 import os
-import statistics
-import time
+from functools import partial
+
+from benchmarks.versus import CHANNELS_LAST, OURS, USUAL, compare
 
 BATCH, UNIT = 64, 3
 TASKS = ["training step", "GG training step", "df/dx, 1 image", "df/dx, 16 images",
@@ -57,7 +55,7 @@ def ours():
     }
 
 
-def torch_tasks(channels_last):
+def torch_tasks(channels_last=False):
     """{task: function} of PyTorch."""
     import torch
     from torch import nn
@@ -89,99 +87,10 @@ def torch_tasks(channels_last):
     }
 
 
-LIBRARIES = {
-    "this project": ours,
-    "PyTorch": lambda: torch_tasks(channels_last=False),
-    "PyTorch, channels_last": lambda: torch_tasks(channels_last=True),
-}
-
-
-def serve(connection, library):
-    """In a process of its own: time the tasks that are asked for."""
-    try:
-        tasks = LIBRARIES[library]()
-    except ImportError as error:
-        connection.send(str(error))
-        return
-    connection.send(list(tasks))
-    while (order := connection.recv()) is not None:
-        task, repeats = order
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            tasks[task]()
-            times.append(time.perf_counter() - start)
-        connection.send(statistics.median(times))
-
-
-def matrix_product_peak(connection):
-    """GFLOP/s of a float32 product of 1500 x 1500 matrices by NumPy, and the BLAS it is."""
-    import numpy as np
-
-    a = np.random.default_rng(0).random((1500, 1500), np.float32)
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - start)
-    try:
-        from threadpoolctl import threadpool_info
-
-        blas = ", ".join(f"{i['internal_api']} {i.get('architecture')}" for i in threadpool_info())
-    except ImportError:
-        blas = "BLAS unknown (threadpoolctl is not installed)"
-    connection.send((2 * 1500**3 / min(times) / 1e9, blas))
-
-
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--threads", type=int, default=cores, help=f"default {cores}")
-    parser.add_argument("--rounds", type=int, default=12, help="turns of each (default 12)")
-    options = parser.parse_args()
-
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    os.environ.pop("OPENBLAS_CORETYPE", None)  # let OpenBLAS choose its best kernel
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    context.Process(target=matrix_product_peak, args=(there,), daemon=True).start()
-    peak, blas = here.recv()
-    print(f"{options.threads} threads; {blas}; matrix product {peak:.0f} GFLOP/s\n")
-
-    servers, tasks_of = {}, {}
-    for library in LIBRARIES:
-        here, there = context.Pipe()
-        context.Process(target=serve, args=(there, library), daemon=True).start()
-        tasks = here.recv()
-        if isinstance(tasks, str):
-            print(f"without {library}: {tasks}")
-        else:
-            servers[library], tasks_of[library] = here, tasks
-
-    print("| milliseconds | " + " | ".join(servers) + " | ratio | ratio, channels_last |")
-    print("|---" * (len(servers) + 3) + "|")
-    for task in TASKS:
-        times = {library: [] for library in servers if task in tasks_of[library]}
-        for _ in range(options.rounds + 2):
-            for library in times:
-                servers[library].send((task, 30))
-                times[library].append(1e3 * servers[library].recv())
-                time.sleep(0.05)  # until waiting threads have gone to sleep
-        times = {library: values[2:] for library, values in times.items()}
-        cells = [
-            f"{statistics.median(times[library]):.2f}" if library in times else ""
-            for library in servers
-        ]
-        for peer in ("PyTorch", "PyTorch, channels_last"):
-            pairs = zip(times["this project"], times.get(peer, []), strict=False)
-            ratios = [mine / theirs for mine, theirs in pairs]
-            cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
-        print(f"| {task} | " + " | ".join(cells) + " |", flush=True)
-    for server in servers.values():
-        server.send(None)
-
-
 if __name__ == "__main__":
-    main()
+    compare(
+        __doc__,
+        {OURS: ours, USUAL: torch_tasks, CHANNELS_LAST: partial(torch_tasks, channels_last=True)},
+        repeats=30,
+        rounds=12,
+    )

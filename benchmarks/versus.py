@@ -1,0 +1,115 @@
+"""This project against PyTorch: each library in a process of its own, taking turns.
+
+Both keep threads that wait busily, so they must not share a process; and the machine's speed
+varies, so times are compared within a round: a ratio is the median over the rounds.
+"""
+
+import argparse
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+
+OURS, USUAL, CHANNELS_LAST = "this project", "PyTorch", "PyTorch, channels_last"
+
+
+def serve(connection, make_tasks):
+    """In a process of its own: time the tasks that are asked for."""
+    try:
+        tasks = make_tasks()
+    except ImportError as error:
+        connection.send(str(error))
+        return
+    connection.send(list(tasks))
+    while (order := connection.recv()) is not None:
+        task, repeats = order
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            tasks[task]()
+            times.append(time.perf_counter() - start)
+        connection.send(statistics.median(times))
+    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def matrix_product_peak(connection):
+    """GFLOP/s of a float32 product of 1500 x 1500 matrices by NumPy, and the BLAS it is."""
+    import numpy as np
+
+    a = np.random.default_rng(0).random((1500, 1500), np.float32)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    try:
+        from threadpoolctl import threadpool_info
+
+        blas = ", ".join(f"{i['internal_api']} {i.get('architecture')}" for i in threadpool_info())
+    except ImportError:
+        blas = "BLAS unknown (threadpoolctl is not installed)"
+    connection.send((2 * 1500**3 / min(times) / 1e9, blas))
+
+
+def start(context, target, *arguments):
+    here, there = context.Pipe()
+    context.Process(target=target, args=(there, *arguments), daemon=True).start()
+    return here
+
+
+def compare(description, libraries, repeats, rounds):
+    """Print a table: milliseconds of each task by each of libraries, {name: function}, and ratios.
+
+    A function returns {task: function}; not every library needs to know every task. repeats:
+    calls of a task in each of its turns; rounds: turns of each.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser.add_argument("--threads", type=int, default=cores, help=f"default {cores}")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
+    options = parser.parse_args()
+
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    os.environ.pop("OPENBLAS_CORETYPE", None)  # let OpenBLAS choose its best kernel
+    context = multiprocessing.get_context("spawn")
+    peak, blas = start(context, matrix_product_peak).recv()
+    print(f"{options.threads} threads; {blas}; matrix product {peak:.0f} GFLOP/s\n")
+
+    servers, tasks_of = {}, {}
+    for library, make_tasks in libraries.items():
+        server = start(context, serve, make_tasks)
+        tasks = server.recv()
+        if isinstance(tasks, str):
+            print(f"without {library}: {tasks}")
+        else:
+            servers[library], tasks_of[library] = server, tasks
+
+    print("| milliseconds | " + " | ".join(servers) + " | ratio | ratio, channels_last |")
+    print("|---" * (len(servers) + 3) + "|")
+    for task in tasks_of[OURS]:
+        times = {library: [] for library in servers if task in tasks_of[library]}
+        for _ in range(options.rounds + 2):
+            for library in times:
+                servers[library].send((task, repeats))
+                times[library].append(1e3 * servers[library].recv())
+                time.sleep(0.05)  # until waiting threads have gone to sleep
+        times = {library: values[2:] for library, values in times.items()}
+        cells = [
+            f"{statistics.median(times[library]):.2f}" if library in times else ""
+            for library in servers
+        ]
+        for peer in (USUAL, CHANNELS_LAST):
+            pairs = zip(times[OURS], times.get(peer, []), strict=False)
+            ratios = [mine / theirs for mine, theirs in pairs]
+            cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
+        print(f"| {task} | " + " | ".join(cells) + " |", flush=True)
+    memory = []
+    for server in servers.values():
+        server.send(None)
+        memory.append(server.recv())
+    ratios = [f"{memory[0] / other:.2f}" for other in memory[1:]]
+    cells = [f"{megabytes:.0f}" for megabytes in memory] + ratios
+    print("| peak memory, MiB | " + " | ".join(cells) + " |")
