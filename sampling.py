@@ -1,7 +1,6 @@
 """Chains on a node of a net: the net on a canvas, the energy, the sampler, what is recorded."""
 
 import zlib
-from pathlib import Path
 
 import numpy as np
 
@@ -9,33 +8,32 @@ from hmc.chains import Chains
 from hmc.energy import NodeEnergy, check_node, rounding_error
 from hmc.forecast import QUARTER_TURN, forecast
 from hmc.sampler import HMC
-from hmc.tuning import DualAveraging
+from hmc.tuning import RobbinsMonro
 from nn.backend import to_device, to_host
-from nn.nets import build
+from nn.load import open_network
 from nn.parallel import parallel
-from nn.weights import load_weights
-from report.sample_options import period
+from report.sample_settings import ASSETS, WEIGHTS, period
 
-WEIGHTS = Path(__file__).resolve().parent / "assets" / "lenet-dg.npz"
 TARGET_ACCEPTANCE = 0.8
 JITTER = 0.2  # of the trajectories' lengths, where the step size is adapted
 FRAMES, STAGES = 40, 10  # pictures of a film, and of a chain in the sequence
 
 
 def load_network(settings):
-    """The net with its weights, cut off above the node's layer, on a canvas that suits the node."""
-    weights = settings["weights"] or WEIGHTS
-    arrays, shape = load_weights(weights, input_shape=(28, 28, 1))
-    try:
-        network = build(settings["net"], shape, classes=arrays.get("fc2.b", np.empty(10)).size)
-        network.set_params(arrays)
-    except ValueError as error:
-        raise ValueError(f"{weights}: {error}") from None
-    layer, position = settings["layer"], settings["position"]
+    """The net with its weights, cut off above the node's layer, on a canvas that suits the node.
+
+    That is its receptive field, unless the node sees all of an image or has a position.
+    """
+    net, layer, position = settings["net"], settings["layer"], settings["position"]
+    weights = settings["weights"] or (ASSETS / WEIGHTS[net] if net in WEIGHTS else None)
+    network, _ = open_network(net, weights, up_to=layer)
     check_node(network, layer, settings["unit"], position)
-    if position is not None:
-        return network.up_to(layer)
-    return network.up_to(layer, network.receptive_field(layer))
+    field = network.receptive_field(layer)
+    if position is not None or any(
+        n >= size for n, size in zip(field, network.input_shape, strict=False)
+    ):
+        return network
+    return network.up_to(layer, field)
 
 
 class NodeChains(Chains):
@@ -58,12 +56,16 @@ class NodeChains(Chains):
         steps, tuning = s["leapfrog_steps"], None
         if s["adapt"]:
             largest = QUARTER_TURN * period(s) / steps / (1 + JITTER)  # no trajectory turns back
-            tuning = DualAveraging(s["step_size"], n, TARGET_ACCEPTANCE, largest)
+            tuning = RobbinsMonro(s["step_size"], n, TARGET_ACCEPTANCE, largest)
         jitter = JITTER if s["adapt"] else 0.0
         sampler = HMC(energy, s["step_size"], steps, s["mass"], jitter=jitter)
         rng = np.random.default_rng(s["seed"])
-        # As in the paper, x starts from the reference distribution q.
-        x = s["sigma"] * rng.standard_normal((n, *self.network.input_shape), np.float32)
+        # From q, as in the paper, or from fainter noise.
+        x = (
+            s["start"]
+            * s["sigma"]
+            * rng.standard_normal((n, *self.network.input_shape), np.float32)
+        )
         self.frames = {}  # iteration: pictures, of all chains for a film, else of each unit's first
         self.kept = set(growing(s["iterations"], STAGES))
         if s["film"]:
@@ -75,6 +77,7 @@ class NodeChains(Chains):
             self.score,
             warm_up=s["iterations"] // 2 if s["adapt"] else 0,
             tuning=tuning,
+            heat=s["heat"],
             ascent=s["sampler"] == "ascent",
         )
         if not np.isfinite(to_host(self.state.value)).all():
@@ -87,7 +90,7 @@ class NodeChains(Chains):
         """f at the chains' positions, from U = (-f + |x|^2 / (2 sigma^2)) / T."""
         flat = to_host(state.x).reshape(len(state.x), -1).astype(np.float64)
         reference = (flat * flat).sum(axis=1) / (2 * self.settings["sigma"] ** 2)
-        return {"score": reference - self.temperature * to_host(state.value)}
+        return {"score": reference - self.temperature * self.energy()}
 
     def record(self, info):
         super().record(info)
@@ -96,8 +99,9 @@ class NodeChains(Chains):
             self.frames[self.iteration] = shown.astype(np.float32)
 
     def pictures(self):
-        """The chains' images, (units, chains, H, W, C), on the host."""
-        return to_host(self.state.x).reshape(self.units, -1, *self.network.input_shape)
+        """The chains' images, (units, chains, H, W, C), on the host, in red, green and blue."""
+        x = to_host(self.state.x).reshape(self.units, -1, *self.network.input_shape)
+        return x[..., ::-1] if self.settings["pixel_order"] == "bgr" else x
 
     def weights_checksum(self):
         """Of the net's parameters: a resumed chain must go on with the same net."""
@@ -131,7 +135,7 @@ class NodeChains(Chains):
         if self.ascent:
             return None
         step_size = float(np.mean(self.sampler.step_size))
-        return forecast(s["iterations"], step_size, s["leapfrog_steps"], s["sigma"], s["mass"],
+        return forecast(s["iterations"], step_size, self.sampler.steps, s["sigma"], s["mass"],
                         s["temperature"])  # fmt: skip
 
     def rounding(self):

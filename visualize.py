@@ -9,6 +9,7 @@ import nn  # noqa: F401  before NumPy: nn/threads.py says why
 import shlex
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -57,8 +58,8 @@ def write_results(chains, run, told, device):
     s = chains.settings
     samples = chains.pictures()
     save_npz(run.path / "samples.npz", {"samples": samples, "units": np.array(s["unit"])})
-    title = f"{s['net']} {s['layer']}, {s['sampler']}, {s['iterations']} iterations"
-    rows = [str(unit) for unit in s["unit"][:MOST_SHOWN]]
+    title = f"{Path(s['net']).stem} {s['layer']}, {s['sampler']}, {s['iterations']} iterations"
+    rows = [s["class_names"].get(str(unit), str(unit)) for unit in s["unit"][:MOST_SHOWN]]
     grid = samples[:MOST_SHOWN, :MOST_SHOWN]
     cut = "" if grid.shape == samples.shape else f" (the first of {chains.units} x {s['chains']})"
     labelled(grid, rows, [""] * grid.shape[1], title + cut, run.path / "grid.png")
@@ -85,6 +86,7 @@ def write_results(chains, run, told, device):
             "device": device,
             "forecast": vars(told) if told else None,
             "forecast_after_warm_up": vars(turned) if turned else None,
+            "leapfrog_steps_after_warm_up": chains.sampler.steps,
             "rounding_error_of_U": rounding,
             "units": found,
         },
@@ -151,7 +153,7 @@ def main(argv=None):
             run.create(settings)
     s = settings
     print(
-        f"{s['net']} {s['layer']}, {chains.units} x {s['chains']} chains on images of "
+        f"{Path(s['net']).stem} {s['layer']}, {chains.units} x {s['chains']} chains on images of "
         f"{chains.network.input_shape}, {device}; in {run.path}"
     )
     if told:

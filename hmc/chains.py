@@ -6,23 +6,29 @@ from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
 from hmc.sampler import DIVERGENT, State, ascend
 from nn.backend import array_module, to_device, to_host
 
+COOLING = 0.8  # of the warm-up; then all is as it will be later, and trajectories can be judged
 LAGS = 20  # of the autocorrelation that is kept
 
 
 class Chains:
     """Chains from x (n, ...), moved by an HMC sampler, or uphill if `ascent` is True.
 
-    During the first `warm_up` iterations `tuning` (DualAveraging) chooses the step sizes; its
-    average is kept from then on. `records` holds, for each iteration, a number for each chain:
-    energy and what observe(state) -> {name: (n,)} returns, from the start on; probability and
-    energy_error from the first iteration on.
+    During the first `warm_up` iterations `tuning` chooses the step sizes; its average is kept from
+    then on. With `heat` above 1 the chains begin at `heat` times their temperature, which falls
+    geometrically to 1 in the first four fifths of the warm-up (simulated annealing). In its last
+    fifth, chains that could take longer steps than the tuning allows take fewer of them.
+    `records` holds, for each iteration, a number for each chain: energy and what
+    observe(state) -> {name: (n,)} returns, from the start on; probability and energy_error from
+    the first iteration on.
     """
 
-    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, ascent=False):
+    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0,
+                 ascent=False):  # fmt: skip
         self.sampler, self.rng, self.observe = sampler, rng, observe
-        self.warm_up, self.tuning, self.ascent = warm_up, tuning, ascent
-        self.state = sampler.start(x)
+        self.warm_up, self.tuning, self.heat, self.ascent = warm_up, tuning, heat, ascent
         self.iteration = 0
+        self.sampler.temperature = self.heat_now()
+        self.state = sampler.start(x)
         self.records = {"probability": [], "energy_error": []}
         self.record({})
 
@@ -34,15 +40,43 @@ class Chains:
             n = len(self.state.x)
             self.record({"probability": np.ones(n), "energy_error": np.zeros(n)})
             return
+        self.cool()
         self.state, info = self.sampler.step(self.state, self.rng)
-        if self.iteration <= self.warm_up:
-            self.sampler.step_size = self.tuning.update(info["probability"])
-        if self.iteration == self.warm_up:
+        if self.iteration < self.warm_up:
+            # With eps ~ sqrt(T) a trajectory without f turns by the same angle at any temperature.
+            self.tuning.update(info["probability"])
+            if self.iteration > COOLING * self.warm_up and self.sampler.steps > 1:
+                self.shorten(info["probability"])
+            self.sampler.step_size = self.tuning.trial * self.sampler.temperature**0.5
+        elif self.iteration == self.warm_up:
+            self.tuning.update(info["probability"])
             self.sampler.step_size = self.tuning.average
         self.record({name: info[name] for name in ("probability", "energy_error")})
 
+    def shorten(self, probability):
+        """If longer steps would do, take half as many: a trajectory stays as long as it was."""
+        if self.tuning.capped(probability):
+            before, self.sampler.steps = self.sampler.steps, (self.sampler.steps + 1) // 2
+            self.tuning.lengthen(before / self.sampler.steps)
+
+    def heat_now(self):
+        """This iteration's temperature beside the final one."""
+        if self.heat == 1:
+            return 1.0
+        return self.heat ** max(0.0, 1 - self.iteration / (COOLING * self.warm_up))
+
+    def cool(self):
+        """Go to this iteration's temperature; U and dU/dx are in units of it."""
+        before, self.sampler.temperature = self.sampler.temperature, self.heat_now()
+        self.state.value *= before / self.sampler.temperature
+        self.state.gradient *= before / self.sampler.temperature
+
+    def energy(self):
+        """U of each chain at the final temperature."""
+        return to_host(self.state.value) * self.sampler.temperature
+
     def record(self, info):
-        info = info | {"energy": to_host(self.state.value).copy()} | self.observe(self.state)
+        info = info | {"energy": self.energy()} | self.observe(self.state)
         for name, numbers in info.items():
             self.records.setdefault(name, []).append(numbers)
 
@@ -50,6 +84,8 @@ class Chains:
         """(arrays, the rest as JSON): everything that `step` needs to go on."""
         arrays = {name: to_host(array) for name, array in vars(self.state).items()}
         arrays |= {f"record/{name}": np.array(record) for name, record in self.records.items()}
+        arrays["steps"] = np.array(self.sampler.steps)
+        arrays["temperature"] = np.float64(self.sampler.temperature)
         arrays["step_size"] = np.asarray(self.sampler.step_size)
         if self.tuning:
             arrays |= {f"tuning/{name}": np.asarray(v) for name, v in vars(self.tuning).items()}
@@ -65,6 +101,8 @@ class Chains:
         for name in vars(self.tuning) if self.tuning else ():
             value = arrays[f"tuning/{name}"]
             setattr(self.tuning, name, value if value.ndim else value.item())
+        self.sampler.steps = int(arrays["steps"])
+        self.sampler.temperature = float(arrays["temperature"])
         self.iteration, self.rng.bit_generator.state = rest["iteration"], rest["rng"]
 
     def trace(self, name, groups):

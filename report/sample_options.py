@@ -1,40 +1,16 @@
-"""The options of visualize.py: what they mean, their presets, what goes together."""
+"""The options of visualize.py, and its list of a net's layers."""
 
 import argparse
-import math
+import sys
 
-from hmc.forecast import QUARTER_TURN
 from nn.nets import NETS
-from nn.threads import THREADS
+from nn.network import receptive_field
 from report.console import OneLineParser, absolute_path, number
 from report.run_folder import open_run
+from report.sample_settings import ASSETS, DEFAULTS, PRESETS, complete, described
+from report.train_options import net
 
-DEFAULTS = {
-    "net": "lenet",
-    "weights": None,
-    "layer": None,
-    "unit": [3],
-    "position": None,
-    "chains": 10,
-    "sampler": "hmc",
-    "preset": "auto",
-    "film": False,
-    "seed": 0,
-    "device": "auto",
-    "precision": "float32",
-    "threads": THREADS,
-}
-
-# sigma is in the net's own input units: LeNet's pixels are 0 .. 1. The paper does not print T for
-# LeNet; with T = 1 the printed numbers hardly move a chain, with AlexNet's 0.001 they do.
-PRESETS = {
-    "auto": {"iterations": 100, "leapfrog_steps": 15, "sigma": 2.0, "mass": 1.0,
-             "temperature": 0.01},
-    "paper": {"iterations": 300, "leapfrog_steps": 100, "sigma": 10.0, "mass": 0.01,
-              "temperature": 0.001, "step_size": 1e-4},
-}  # fmt: skip
-LANGEVIN = {"iterations": 1500, "leapfrog_steps": 1}  # one gradient an iteration, as many in all
-ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0}
+CLASS_NAMES = ASSETS / "imagenet-classes.txt"
 
 EPILOG = """\
 examples:
@@ -43,6 +19,9 @@ examples:
   python visualize.py --unit 0-9 --preset paper   with the paper's own settings
   python visualize.py --layer conv2 --unit 0,5,7-9 --film
   python visualize.py --weights runs/lenet-ggdg-seed0/model.npz --sigma 0.7 --temperature 0.0003
+  python visualize.py --net alexnet-torchvision --layer conv3 --unit 10
+  python visualize.py --weights model.onnx --list-layers
+  python visualize.py --net alexnet --weights my-alexnet.npz --layer fc8 --unit starfish,goose
   python visualize.py --resume samples/lenet-fc2  go on with a run that was stopped
 
 In the folder: grid.png (units by chains), sequence.png (the first chain of each unit as it
@@ -51,18 +30,36 @@ grows), trace.png (score, energy, acceptance), samples.npz, diagnostics.json, wi
 
 
 def units(text):
-    """An argparse type: "3", "0-9" or "1,4,7-9" as a list of ints."""
-    found = []
+    """("3", "0-9", "1,4,7-9" or names of ImageNet's classes) -> a list of ints, {"327": name}."""
+    found, named = [], {}
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        try:
+        first, dash, last = part.strip().partition("-")
+        if first.isdigit() and (last.isdigit() or not dash):
             first, last = int(first), int(last if dash else first)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not like 3, 0-9 or 1,4,7-9") from None
-        if last < first or last - first > 10_000:
-            raise argparse.ArgumentTypeError(f"{part!r} is not a range of units")
-        found += range(first, last + 1)
-    return found
+            if last < first or last - first > 10_000:
+                raise ValueError(f"--unit {part!r} is not a range of units")
+            found += range(first, last + 1)
+        else:
+            unit, name = named_unit(part.strip())
+            found.append(unit)
+            named[str(unit)] = name
+    return found, named
+
+
+def named_unit(word):
+    """(number, name) of ImageNet's class of this name, or of the only one with this word in it."""
+    names = CLASS_NAMES.read_text().splitlines()
+    wanted = word.lower()
+    found = [n for n, name in enumerate(names) if name.lower() == wanted]
+    found = found or [n for n, name in enumerate(names) if f" {wanted} " in f" {name.lower()} "]
+    if len(found) == 1:
+        return found[0], names[found[0]]
+    if not found:
+        raise ValueError(
+            f"--unit {word!r} is not like 3, 0-9 or 1,4,7-9, nor the name of a class of ImageNet"
+        )
+    some = ", ".join(names[n] for n in found[:6]) + (", ..." if len(found) > 6 else "")
+    raise ValueError(f"--unit {word!r} could be {some}")
 
 
 def place(text):
@@ -74,6 +71,12 @@ def place(text):
     return [row, column]
 
 
+def preset_values(key, preset):
+    """What a preset sets, in words."""
+    grey, colour = (str(PRESETS[kind][preset].get(key, "adapted")) for kind in ("grey", "colour"))
+    return f"{preset} {grey}" + (f", for colour images {colour}" if colour != grey else "")
+
+
 def parser():
     p = OneLineParser(
         prog="visualize.py",
@@ -83,9 +86,8 @@ def parser():
 
     def option(name, text, **how):
         key = name.strip("-").replace("-", "_")
-        if key in PRESETS["paper"]:
-            by_preset = (f"{p} {PRESETS[p].get(key, 'adapted')}" for p in PRESETS)
-            text += f" ({', '.join(by_preset)})"
+        if key in PRESETS["grey"]["paper"]:
+            text += f" ({'; '.join(preset_values(key, preset) for preset in ('auto', 'paper'))})"
         default = DEFAULTS.get(key)
         if default is not None and default is not False:
             text += f" (default {','.join(map(str, default)) if name == '--unit' else default})"
@@ -94,20 +96,25 @@ def parser():
     positive = number(
         float, above=0, low=1e-12, high=1e12
     )  # products of some stay finite in float32
-    option("--net", "which network", choices=NETS)
-    option("--weights", "its weights, an .npz file of train.py (default: LeNet trained by dg on "
-           "MNIST, included)", type=absolute_path, metavar="FILE")  # fmt: skip
+    option("--net", f"which network: {', '.join(NETS)}, or an .onnx file", type=net, metavar="NET")
+    option("--weights", "its weights: an .npz file of train.py, .safetensors with torchvision's "
+           "names, or .onnx, which brings its net (included: lenet trained by dg on MNIST, "
+           "and conv1 to conv5 of alexnet-torchvision)",
+           type=absolute_path, metavar="FILE")  # fmt: skip
+    option("--list-layers", "print the net's layers and stop", action="store_true")
     option("--layer", "layer of the node (default: the last)", metavar="NAME")
-    option("--unit", "unit or units of the layer: 3, 0-9 or 1,4,7-9", type=units, metavar="UNITS")
+    option("--unit", "unit or units of the layer: 3, 0-9 or 1,4,7-9; names of ImageNet's classes, "
+           "for the scores of a net that has them", metavar="UNITS")  # fmt: skip
     option("--position", "where in the layer's map, row,column, in an image of full size (default: "
            "the node sees all of an image just as large as its receptive field)",
            type=place, metavar="R,C")  # fmt: skip
+    option("--pixel-order", "order of the net's colours, for the pictures (default: what the "
+           "weights say, or rgb)", choices=["rgb", "bgr"])  # fmt: skip
     option("--chains", "chains for each unit", type=number(int, low=1, high=100_000), metavar="N")
     option("--sampler", "hmc; langevin: one leapfrog step an iteration; ascent: activation "
            "maximisation, the limit T = 0", choices=["hmc", "langevin", "ascent"])  # fmt: skip
-    option("--preset", "auto: settings under which LeNet's digits come out well, the step size "
-           "found during the first half; paper: the printed ones, with T = 0.001",
-           choices=PRESETS)  # fmt: skip
+    option("--preset", "auto: settings that draw well, the step size found during the first half; "
+           "paper: the printed ones, with T = 0.001", choices=["auto", "paper"])  # fmt: skip
     option(
         "--iterations",
         "trajectories of each chain",
@@ -122,6 +129,10 @@ def parser():
            type=positive, metavar="X")  # fmt: skip
     option("--mass", "m of the kinetic energy", type=positive, metavar="X")
     option("--temperature", "T: small values show the likeliest images", type=positive, metavar="X")
+    option("--heat", "begin at so many times T, and cool down to T during the first two fifths",
+           type=number(float, low=1, high=1e9), metavar="X")  # fmt: skip
+    option("--start", "spread of the first images, white noise, beside sigma",
+           type=number(float, low=0, high=1e6), metavar="X")  # fmt: skip
     option("--seed", "of the first images and the chains' random numbers",
            type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
     option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
@@ -140,37 +151,23 @@ def parser():
 def settings_and_folder(argv):
     """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
     given = vars(parser().parse_args(argv))
+    if "unit" in given:
+        given["unit"], given["class_names"] = units(given["unit"])
+    if given.pop("list_layers", False):
+        list_layers(given)
+        sys.exit()
     return open_run(given, complete, "samples", "{net}-{layer}", "diagnostics.json")
 
 
-def complete(given):
-    """All settings from those given. ValueError if they do not go together."""
-    sampler = given.get("sampler", DEFAULTS["sampler"])
-    settings = {**DEFAULTS, **PRESETS[given.get("preset", DEFAULTS["preset"])]}
-    if sampler == "langevin":
-        settings |= LANGEVIN
-    if sampler == "ascent":
-        settings |= ASCENT | {"step_size": None}
-        for name in ("temperature", "mass"):
-            if name in given:
-                raise ValueError(f"--{name} does not go with --sampler ascent")
-    if sampler != "hmc" and given.get("leapfrog_steps", 1) != 1:
-        raise ValueError(f"--leapfrog-steps does not go with --sampler {sampler}: it takes one")
-    settings |= given
-    if settings["layer"] is None:
-        settings["layer"] = "fc2"
-    if len(set(settings["unit"])) < len(settings["unit"]):
-        raise ValueError(f"a unit is named twice: {settings['unit']}")
-    settings["adapt"] = sampler != "ascent" and settings.get("step_size") is None
-    if settings.get("step_size") is None:
-        settings["step_size"] = (
-            0.1 * settings["sigma"] ** 2  # x moves by a tenth to sigma^2 df/dx, its rest
-            if sampler == "ascent"
-            else 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
-        )
-    return settings
+def list_layers(given):
+    """Print each layer's name, the shape of its output, its units and what one of them sees."""
+    layers, shapes, input_shape, _ = described(given)
+    print(f"{'layer':24}{'output':>16}{'units':>8}{'sees':>12}   on images of {by(input_shape)}")
+    for name, shape in shapes.items():
+        field = receptive_field(layers, name)
+        sees = by(field) if field else "all"
+        print(f"{name:24}{by(shape):>16}{shape[-1]:>8}{sees:>12}")
 
 
-def period(settings):
-    """sigma sqrt(T m), the time in which a chain without f turns by one radian."""
-    return settings["sigma"] * math.sqrt(settings["temperature"] * settings["mass"])
+def by(shape):
+    return " x ".join(map(str, shape))

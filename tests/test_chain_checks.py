@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hmc.chains import Chains
 from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
 from hmc.forecast import forecast
 from hmc.sampler import HMC
-from hmc.tuning import DualAveraging
+from hmc.tuning import RobbinsMonro
 
 
 @pytest.mark.parametrize("target", [0.6, 0.8, 0.9])
-def test_dual_averaging_reaches_its_target(target):
+def test_tuning_reaches_its_target(target):
     """Chains of very different scales, each with a step size of its own."""
     scale = np.array([0.1, 1.0, 10.0] * 20)[:, None]
 
@@ -22,7 +23,7 @@ def test_dual_averaging_reaches_its_target(target):
         return ((x / scale) ** 2).sum(axis=1) / 2, x / scale**2
 
     hmc = HMC(energy, 0.05, 1)  # more steps, and resonances blur what a step size means
-    tuning = DualAveraging(0.05, 60, target)
+    tuning = RobbinsMonro(0.05, 60, target)
     rng = np.random.default_rng(0)
     state = hmc.start(scale * rng.standard_normal((60, 50)))
     for _ in range(300):
@@ -36,7 +37,7 @@ def test_dual_averaging_reaches_its_target(target):
 
 
 def test_step_size_stays_below_the_largest():
-    tuning = DualAveraging(0.1, 2, 0.8, largest=0.15)
+    tuning = RobbinsMonro(0.1, 2, 0.8, largest=0.15)
     for _ in range(50):
         trial = tuning.update(np.ones(2))
     assert (trial <= 0.15 * (1 + 1e-12)).all()
@@ -122,3 +123,59 @@ def test_diagnostics_see_chains_that_disagree_or_stand_still():
     assert math.isnan(effective_sample_size(still))
     assert math.isnan(split_rhat(rng.standard_normal((4, 3))))
     assert effective_sample_size(rng.standard_normal((1, 400))) == pytest.approx(400, rel=0.4)
+
+
+def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0):
+    """200 chains on N(0, 0.1^2) in 5 dimensions, begun far away."""
+
+    def energy(x):
+        return 50 * (x * x).sum(axis=1), 100 * x
+
+    sampler = HMC(energy, 0.002, steps, jitter=0.2)
+    tuning = RobbinsMonro(0.002, 200, 0.8, largest)
+    x = np.full((200, 5), 3.0)
+    return Chains(sampler, x, np.random.default_rng(seed), lambda state: {"score": state.x[:, 0]},
+                  warm_up=100, tuning=tuning, heat=heat)  # fmt: skip
+
+
+@pytest.mark.parametrize("heat", [1.0, 100.0])
+def test_chains_end_at_their_own_temperature(heat):
+    chains = normal_chains(heat)
+    temperatures, spreads = [], []
+    for _ in range(160):
+        chains.step()
+        temperatures.append(chains.sampler.temperature)
+        spreads.append(chains.state.x.std())
+        np.testing.assert_allclose(chains.energy(), 50 * (chains.state.x**2).sum(axis=1))
+    assert temperatures[79:] == [1.0] * 81
+    assert temperatures[0] == pytest.approx(heat ** (1 - 1 / 80))
+    assert temperatures == sorted(temperatures, reverse=True)
+    variance = np.mean(np.square(spreads[110:]))
+    assert variance == pytest.approx(0.01, rel=0.1)
+    if heat > 1:
+        assert max(spreads[20:40]) > 0.2  # it was hotter
+
+
+def test_trajectories_that_are_too_good_get_fewer_and_longer_steps():
+    chains = normal_chains(steps=30, largest=0.1 * np.pi / 2 / 30)
+    for _ in range(150):
+        chains.step()
+    assert chains.sampler.steps < 8
+    assert 0.6 < np.mean(chains.records["probability"][110:]) < 0.95
+    length = chains.sampler.steps * np.mean(chains.sampler.step_size)
+    assert length == pytest.approx(0.1 * np.pi / 2, rel=0.3)
+
+
+def test_annealed_chains_go_on_from_a_checkpoint():
+    whole, part = normal_chains(100.0), normal_chains(100.0)
+    for _ in range(130):
+        whole.step()
+    for stop in (10, 83, 97, 130):
+        while part.iteration < stop:
+            part.step()
+        arrays, rest = part.checkpoint()
+        arrays = {name: np.array(array) for name, array in arrays.items()}
+        part = normal_chains(100.0, seed=1)
+        part.restore(arrays, rest)
+    np.testing.assert_array_equal(whole.state.x, part.state.x)
+    assert whole.sampler.steps == part.sampler.steps

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from benchmarks.judge import judge
-from data import mnist
+from data.load import load
 from nn.nets import build
 from nn.weights import load_npz, save_npz
 from report.pictures import displayed, mosaic
-from report.sample_options import PRESETS, complete, place, units
+from report.sample_options import place, units
+from report.sample_settings import PRESETS, complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, until_finished
 
@@ -243,14 +244,18 @@ def test_presets_and_types():
     paper = complete({"preset": "paper"})
     printed = {"iterations": 300, "step_size": 1e-4, "leapfrog_steps": 100, "sigma": 10.0,
                "mass": 0.01, "temperature": 0.001}  # fmt: skip
-    assert PRESETS["paper"] == printed
+    assert PRESETS["grey"]["paper"] == {**printed, "chains": 10, "heat": 1.0, "start": 1.0}
     assert {name: paper[name] for name in printed} == printed
     assert not paper["adapt"]
     assert complete({})["adapt"]
     assert not complete({"step_size": 0.1})["adapt"]
     assert complete({"preset": "paper", "sigma": 3.0})["sigma"] == 3
-    assert units("3") == [3]
-    assert units("1,4,7-9") == [1, 4, 7, 8, 9]
+    assert units("3") == ([3], {})
+    assert units("1,4,7-9") == ([1, 4, 7, 8, 9], {})
+    assert units("starfish, 5,Hen") == ([327, 5, 8], {"327": "starfish", "8": "hen"})
+    assert units("giant panda") == ([388], {"388": "giant panda"})
+    with pytest.raises(ValueError, match="'shark' could be great white shark, tiger shark"):
+        units("shark")
     assert place("3,4") == [3, 4]
 
 
@@ -268,7 +273,7 @@ def test_pictures_are_scaled_each_for_itself():
 
 
 def test_judge_recognises_mnist_itself():
-    _, test = mnist.load()
+    _, test = load()
     images = np.stack([test.images[test.labels == y][:10] for y in range(10)]) / np.float32(256)
     found = judge(images, np.arange(10))
     assert found["network"].mean() > 0.95
@@ -280,7 +285,7 @@ def test_judge_recognises_mnist_itself():
 
 def test_help_explains_each_option():
     text = run("--help").stdout
-    names = set(complete({})) - {"adapt"} | {"out", "resume"}
+    names = set(complete({})) - {"adapt", "class_names"} | {"out", "resume"}
     for name in names:
         assert f"--{name.replace('_', '-')} " in text
     assert "examples:" in text

@@ -1,0 +1,141 @@
+"""visualize.py on other nets than LeNet: the included AlexNet, ONNX files, names of classes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nn.load import load_arrays, open_network
+from nn.weights import load_npz, save_npz, save_weights
+from report.sample_settings import complete
+from tests import scripts
+from tests.scripts import ROOT, assert_one_line
+
+EXPORTED = ROOT / "tests" / "exported"
+ALEXNET = ["--net", "alexnet-torchvision"]
+QUICK = ["--chains", 2, "--iterations", 6, "--leapfrog-steps", 4]
+
+
+def run(*options, **how):
+    return scripts.run("visualize.py", *options, **how)
+
+
+def result_of(folder):
+    return json.loads((folder / "diagnostics.json").read_text())
+
+
+def test_alexnet_right_after_install(tmp_path):
+    result = run(*ALEXNET, "--layer", "conv1", "--unit", "0,5", "--film", "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+    assert {"grid.png", "sequence.png", "film.gif"} <= {p.name for p in (tmp_path / "v").iterdir()}
+    samples = load_npz(tmp_path / "v" / "samples.npz")["samples"]
+    assert samples.shape == (2, 4, 11, 11, 3)
+    for row in result_of(tmp_path / "v")["units"]:
+        assert 0.4 < row["acceptance"] < 0.95
+        assert np.isfinite(row["energy_error"])
+        assert row["score"] > 20  # far above noise, whose scores are about 0
+
+
+def test_annealed_chains_go_on_bit_identically(tmp_path):
+    options = [*ALEXNET, "--layer", "conv2", "--unit", 7, "--chains", 3, "--iterations", 30]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    waits = np.random.default_rng(0).uniform(0.5, 1.5, 5)
+    scripts.until_finished(9, waits, "visualize.py", *options, "--out", tmp_path / "killed")
+    whole, killed = (load_npz(tmp_path / name / "samples.npz") for name in ("whole", "killed"))
+    np.testing.assert_array_equal(whole["samples"], killed["samples"])
+
+
+def test_defaults_of_a_net():
+    alexnet = complete({"net": "alexnet-torchvision"})
+    assert (alexnet["layer"], alexnet["pixel_order"], alexnet["chains"]) == ("conv5", "rgb", 4)
+    assert complete({})["layer"] == "fc2"
+    onnx = complete({"weights": str(EXPORTED / "lenet.onnx")})
+    assert onnx["net"] == onnx["weights"]
+    with pytest.raises(ValueError, match="no weights of zeilerfergus are included: --weights"):
+        complete({"net": "zeilerfergus"})
+
+
+def test_sigma_is_in_units_of_the_input(tmp_path):
+    """A net that takes pixels of 0 .. 255 needs a larger sigma than one that takes 0 .. 1."""
+    net, _ = open_network("lenet")
+    for scale in (1 / 256, 1.0):
+        save_weights(tmp_path / "m.npz", net.named(), (28, 28, 1), scale, 0.0, "rgb")
+        settings = complete({"weights": str(tmp_path / "m.npz")})
+        assert settings["sigma"] == pytest.approx(512 * scale)
+    assert complete({"weights": str(tmp_path / "m.npz"), "sigma": 3.0})["sigma"] == 3
+
+
+def test_list_layers():
+    listed = run(*ALEXNET, "--list-layers").stdout
+    assert "on images of 224 x 224 x 3" in listed
+    (conv3,) = [line.split() for line in listed.splitlines() if line.startswith("conv3")]
+    assert conv3 == ["conv3", *["13", "x", "13", "x", "384"], "384", *["99", "x", "99"]]
+    listed = run("--weights", EXPORTED / "lenet.onnx", "--list-layers")
+    assert listed.returncode == 0, listed.stderr
+    names = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
+    assert names == list(open_network(str(EXPORTED / "lenet.onnx"))[0].layers)
+
+
+@pytest.mark.parametrize("name", ["two_layers", "lenet", "alexnet", "vgg"])
+def test_samples_from_an_onnx_file(tmp_path, name):
+    path = EXPORTED / f"{name}.onnx"
+    result = run("--weights", path, "--unit", 1, *QUICK, "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+    assert result_of(tmp_path / "v")["settings"]["net"] == str(path)
+    assert f"{name} " in result.stdout
+    again = run("--resume", tmp_path / "v")
+    assert "is finished" in again.stdout
+
+
+def test_weights_of_the_lower_part_alone(tmp_path):
+    arrays, images = load_arrays(ROOT / "assets" / "alexnet-torchvision-conv.npz")
+    assert images["shape"] == (224, 224, 3)
+    names = {"conv1.w": "features.0.weight", "conv1.b": "features.0.bias"}
+    state = {
+        names[name]: arrays[name].transpose(3, 2, 0, 1) if name.endswith("w") else arrays[name]
+        for name in names
+    }
+    save_npz(tmp_path / "torch.npz", state)
+    net, _ = open_network("alexnet-torchvision", tmp_path / "torch.npz", up_to="conv1")
+    np.testing.assert_array_equal(net.named()["conv1.w"], arrays["conv1.w"])
+    result = run(*ALEXNET, "--weights", tmp_path / "torch.npz", "--layer", "conv2", "--unit", 0)
+    assert_one_line(result, 2, "torch.npz", "conv2.w is missing", "conv2.b is missing")
+
+
+def test_colours_in_another_order_are_turned_for_the_picture(tmp_path):
+    options = [*ALEXNET, "--layer", "conv1", "--unit", 3, *QUICK]
+    for order in ("rgb", "bgr"):
+        assert run(*options, "--pixel-order", order, "--out", tmp_path / order).returncode == 0
+    rgb, bgr = (load_npz(tmp_path / order / "samples.npz")["samples"] for order in ("rgb", "bgr"))
+    np.testing.assert_array_equal(rgb, bgr[..., ::-1])
+
+
+def test_units_by_class_name(tmp_path):
+    net, _ = open_network("cifar10-quick", classes=1000)
+    save_weights(tmp_path / "m.npz", net.named(), (32, 32, 3), 1.0, 0.0, "bgr")
+    options = ["--net", "cifar10-quick", "--weights", tmp_path / "m.npz", *QUICK]
+    result = run(*options, "--unit", "starfish,hen", "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+    found = result_of(tmp_path / "v")
+    assert found["settings"]["unit"] == [327, 8]
+    assert found["settings"]["class_names"] == {"327": "starfish", "8": "hen"}
+    result = run(*options, "--unit", "hen", "--layer", "conv3")
+    assert_one_line(result, 2, "names are for the 1,000 classes of ImageNet, conv3 has 64")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--net", "vgg"], ["'vgg' is neither an .onnx file nor one of lenet, alexnet"]),
+        (["--net", "nothing.onnx"], ["nothing.onnx", "No such file"]),
+        ([*ALEXNET, "--layer", "conv9"], ["no layer 'conv9'; this net has conv1, relu1"]),
+        ([*ALEXNET, "--layer", "fc8"], ["fc8.w is missing"]),
+        ([*ALEXNET, "--unit", "zebrafish"], ["'zebrafish' is not like 3, 0-9", "ImageNet"]),
+        ([*ALEXNET, "--unit", "900"], ["layer conv5 has units 0 .. 255, not 900"]),
+        ([*ALEXNET, "--weights", "assets/lenet-dg.npz"],
+         ["lenet-dg.npz", "these weights do not fit"]),
+        (["--heat", 10, "--step-size", 0.1], ["--heat does not go with --step-size"]),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line(options, parts):
+    assert_one_line(run(*options, cwd=ROOT), 2, *parts)
