@@ -42,7 +42,7 @@ class NodeChains(Chains):
     def __init__(self, settings, network, xp):
         s = self.settings = settings
         self.network = network.to(xp, np.dtype(s["precision"]))
-        self.units = len(s["unit"])
+        self.units, self.seconds = len(s["unit"]), 0.0
         n = self.units * s["chains"]
         self.temperature = s["temperature"] or 1.0  # ascent follows U at T = 1
         energy = NodeEnergy(
@@ -111,12 +111,13 @@ class NodeChains(Chains):
     def checkpoint(self):
         arrays, rest = super().checkpoint()
         arrays |= {f"frame/{i}": frame for i, frame in self.frames.items()}
-        return arrays, rest | {"weights": self.weights_checksum()}
+        return arrays, rest | {"weights": self.weights_checksum(), "seconds": self.seconds}
 
     def restore(self, arrays, rest):
         if rest["weights"] != self.weights_checksum():
             raise ValueError("the net's weights have changed since")
         super().restore(arrays, rest)
+        self.seconds = rest["seconds"]
         self.frames = {int(n[6:]): a for n, a in arrays.items() if n.startswith("frame/")}
 
     def step(self):

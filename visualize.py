@@ -34,7 +34,9 @@ def run_chains(chains, run, stopped):
         total=total, initial=chains.iteration, unit="it", mininterval=interval, desc="sampling"
     ) as bar:
         while chains.iteration < total:
+            began = time.perf_counter()
             chains.step()
+            chains.seconds += time.perf_counter() - began
             latest = {name: np.mean(record[-1]) for name, record in chains.records.items()}
             bar.set_postfix_str(
                 f"score {latest['score']:.4g}, acceptance {latest['probability']:.2f}, "
@@ -83,6 +85,7 @@ def write_results(chains, run, told, device):
         {
             "settings": s,
             "seed": s["seed"],
+            "seconds": chains.seconds,
             "device": device,
             "forecast": vars(told) if told else None,
             "forecast_after_warm_up": vars(turned) if turned else None,

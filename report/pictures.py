@@ -55,6 +55,40 @@ def labelled(images, row_labels, column_labels, title, path):
     save_figure(figure, path, dpi=200)
 
 
+def rows_of_groups(samples, row_labels, group_labels, path, side=110):
+    """A row for each array (groups, K, H, W, C) of samples, its groups side by side, as a PNG.
+
+    The images of a row may be of any size: all are shown as squares of `side` pixels.
+    """
+    from PIL import Image  # comes with matplotlib
+
+    rows = len(samples)
+    groups, K = samples[0].shape[:2]
+    left, top, gap = 60, 20, 12  # pixels
+    width = left + groups * (K * (side + GAP) + gap)
+    height = rows * (side + top + GAP)
+    picture = np.full((height, width, 3), 255, np.uint8)
+    figure = plt.figure(figsize=(width / 100, height / 100))
+    for r, row in enumerate(samples):
+        y = r * (side + top + GAP) + top
+        figure.text(left / 2 / width, 1 - (y + side / 2) / height, row_labels[r],
+                    ha="center", va="center", fontsize=10)  # fmt: skip
+        for g, k in np.ndindex(groups, K):
+            x = left + g * (K * (side + GAP) + gap) + k * (side + GAP)
+            small = row.shape[2] < side
+            image = Image.fromarray(displayed(row[g, k])).resize(
+                (side, side), Image.NEAREST if small else Image.LANCZOS
+            )
+            picture[y : y + side, x : x + side] = np.asarray(image)
+            if k == 0:
+                figure.text(x / width, 1 - (y - 3) / height, group_labels[r][g], va="bottom",
+                            fontsize=7)  # fmt: skip
+    axis = figure.add_axes((0, 0, 1, 1), zorder=-1)
+    axis.imshow(picture, interpolation="nearest", aspect="auto")
+    axis.set_axis_off()
+    save_figure(figure, path, dpi=100)
+
+
 def traces(score, energy, probability, units, warm_up, title, path):
     """Score and energy of every chain, mean acceptance of every unit, by iteration.
 

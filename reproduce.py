@@ -1,0 +1,61 @@
+"""Run what is behind a table or figure of the paper, and put the paper's numbers beside ours.
+
+python reproduce.py table1
+"""
+
+from pathlib import Path
+
+from nn.files import write_whole
+from report.console import OneLineParser, absolute_path, fail_in_one_line
+from report.run_folder import write_json
+from reproduction import figures
+
+TARGETS = {
+    name: getattr(figures, name) for name in ("figure3", "figure4", "figure5", "figure6", "figure7")
+}
+
+EPILOG = """\
+Everything is kept under --out: the runs, which go on where they were when the same command is given
+again; and NAME.md, NAME.json and NAME.png with what came out.
+"""
+
+
+def parser():
+    p = OneLineParser(
+        prog="reproduce.py",
+        description="The paper's tables and figures, each by one command:\n\n"
+        + "\n".join(f"  {name:9} {make.__doc__.splitlines()[0]}" for name, make in TARGETS.items()),
+        epilog=EPILOG,
+    )
+    p.add_argument("target", choices=TARGETS, help="which", metavar="NAME")
+    p.add_argument("--quick", action="store_true", default=False,
+                   help="a short try in minutes; its numbers mean little")  # fmt: skip
+    p.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto",
+                   help="where to compute (default auto)")  # fmt: skip
+    p.add_argument("--weights", type=absolute_path, default=None, metavar="FILE",
+                   help="AlexNet's, for figures 3, 6 and 7: .onnx or .safetensors")  # fmt: skip
+    p.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER",
+                   help="where all is kept (default results)")  # fmt: skip
+    return p
+
+
+def main(argv=None):
+    settings = parser().parse_args(argv)
+    name = settings.target
+    if settings.quick:
+        settings.out = settings.out / "quick"
+    with fail_in_one_line(status=2):
+        settings.out.mkdir(parents=True, exist_ok=True)
+    again = f"; the same command goes on from there: what was done is under {settings.out}"
+    with fail_in_one_line(status=1, kept=lambda: again):
+        lines, numbers = TARGETS[name](settings)
+        title = f"# {name}" + (" (quick: a short try)" if settings.quick else "")
+        text = "\n".join([title, "", *lines, ""])
+        write_whole(settings.out / f"{name}.md", lambda file: file.write(text.encode()))
+        write_json(settings.out / f"{name}.json", numbers)
+    print(text)
+    print(f"written to {settings.out / name}.md, .json and .png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Figures 3 to 7: samples from the nodes of LeNet and AlexNet."""
+
+import json
+import shutil
+
+from nn.load import is_onnx
+from nn.weights import load_npz
+from report.pictures import rows_of_groups
+from reproduction.runs import Job, cores, run_all
+
+LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
+CLASSES = {  # as on the authors' page, by ImageNet's names
+    "figure6": ["goose", "hen", "ostrich", "peacock", "giant panda", "starfish", "tench", "orange"],
+    "figure7": ["speedboat", "hook", "horse cart", "hourglass", "knot", "lotion", "lawn mower",
+                "nail"],
+}  # fmt: skip
+NO_WEIGHTS = (
+    "{} needs a trained AlexNet with its fully connected layers, which is not included: --weights "
+    "takes an .onnx file that any framework exported, or torchvision's AlexNet as .safetensors"
+)
+
+
+def sampling(folder, settings, *options):
+    """A run of visualize.py."""
+    common = ["--seed", 0, "--device", settings.device, "--threads", 1]
+    return Job("visualize.py", [*options, *common], folder)
+
+
+def given_net(settings):
+    """Options for the net that the user brings."""
+    net = [] if is_onnx(settings.weights) else ["--net", "alexnet-torchvision"]
+    return [*net, "--weights", settings.weights]
+
+
+def found(job):
+    return json.loads((job.folder / "diagnostics.json").read_text())
+
+
+def as_table(jobs):
+    """What the runs found, as the rows of a Markdown table."""
+    rows = ["| node | chains | acceptance | energy error | score | seconds a sample |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
+    for job in jobs:
+        result = found(job)
+        s = result["settings"]
+        seconds = result["seconds"] / s["chains"] / len(s["unit"])
+        for row in result["units"]:
+            unit = s["class_names"].get(str(row["unit"]), row["unit"])
+            rows.append(
+                f"| {s['layer']} {unit} | {s['chains']} | {row['acceptance']:.2f} "
+                f"| {row['energy_error']:.2f} | {row['score']:.4g} | {seconds:.1f} |"
+            )
+    return rows
+
+
+def report(jobs, paper, differs):
+    """(lines of Markdown, all numbers) of a figure."""
+    lines = [f"The paper: {paper}.", "", *(f"Differs from the paper: {d}." for d in differs), ""]
+    return lines + as_table(jobs), {job.folder.name: found(job)["units"] for job in jobs}
+
+
+def figure3(settings):
+    """The pictures of one chain, from noise on."""
+    place = settings.out / "figure3"
+    if settings.weights:
+        options, differs = [*given_net(settings), "--unit", "starfish", "--chains", 1], []
+    else:
+        options = ["--unit", "0-9", "--chains", 1]
+        differs = ["LeNet's ten digits, as no --weights of AlexNet are given"]
+    job = sampling(place / "chains", settings, *options)
+    run_all([job], "figure3", 1)
+    shutil.copy(job.folder / "sequence.png", settings.out / "figure3.png")
+    return report([job], "one chain on the starfish node of AlexNet, from noise on", differs)
+
+
+def figure4(settings):
+    """Ten samples from each output node of LeNet: our settings, and the printed ones."""
+    place = settings.out / "figure4"
+    jobs = [sampling(place / "auto", settings, "--unit", "0-9",
+                     "--chains", 3 if settings.quick else 10)]  # fmt: skip
+    if not settings.quick:
+        jobs.append(sampling(place / "paper", settings, "--unit", "0-9", "--preset", "paper"))
+    run_all(jobs, "figure4", cores())
+    shutil.copy(jobs[-1].folder / "grid.png", settings.out / "figure4.png")
+    told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
+    return report(jobs, told, ["T = 0.001, which is printed for AlexNet only"])
+
+
+def figure5(settings):
+    """Samples from nodes of conv1 to conv5 of AlexNet."""
+    place = settings.out / "figure5"
+    units, chains = ("0-1", 1) if settings.quick else ("0-5", 3)
+    options = ["--net", "alexnet-torchvision", "--unit", units, "--chains", chains]
+    jobs = [sampling(place / layer, settings, *options, "--layer", layer) for layer in LAYERS]
+    run_all(jobs[::-1], "figure5", cores())  # the longest first
+    samples = [load_npz(job.folder / "samples.npz")["samples"] for job in jobs]
+    names = [[str(unit) for unit in found(job)["settings"]["unit"]] for job in jobs]
+    rows_of_groups(samples, LAYERS, names, settings.out / "figure5.png")
+    told = "samples from nodes of AlexNet's conv1 to conv5; 30 seconds a sample of conv1"
+    return report(jobs, told, [
+        "torchvision's AlexNet, whose input is normalised, so sigma, T and the step size are ours; "
+        "the chains are annealed"])  # fmt: skip
+
+
+def class_samples(name, settings):
+    if not settings.weights:
+        raise ValueError(NO_WEIGHTS.format(name))
+    names = CLASSES[name][:2] if settings.quick else CLASSES[name]
+    options = [*given_net(settings), "--unit", ",".join(names)]
+    job = sampling(settings.out / name / "chains", settings, *options)
+    run_all([job], name, 1)
+    shutil.copy(job.folder / "grid.png", settings.out / f"{name}.png")
+    told = "samples from AlexNet's output nodes; 12 minutes a sample"
+    return report([job], told, ["our settings of the chains, and not Caffe's weights"])
+
+
+def figure6(settings):
+    """Samples from output nodes of AlexNet, for whoever brings its weights."""
+    return class_samples("figure6", settings)
+
+
+def figure7(settings):
+    """Samples from more of them."""
+    return class_samples("figure7", settings)

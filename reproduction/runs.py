@@ -1,0 +1,90 @@
+"""Runs of train.py and visualize.py, several at a time, each in a folder that it can go on from."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = {"train.py": "model.npz", "visualize.py": "diagnostics.json"}  # written last
+
+
+@dataclass
+class Job:
+    """A command: the script, its options, and the folder that becomes its --out."""
+
+    script: str
+    options: list
+    folder: Path
+
+    def finished(self):
+        return (self.folder / RESULTS[self.script]).exists()
+
+    @property
+    def log(self):
+        return self.folder.parent / f"{self.folder.name}.log"
+
+    def start(self):
+        """Begin the run, or go on with it."""
+        command = [sys.executable, ROOT / self.script, *self.options, "--out", self.folder,
+                   "--resume"]  # fmt: skip
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "wb") as log:
+            # In a session of its own: Ctrl-C is for us, who pass it on once.
+            return subprocess.Popen([str(word) for word in command], stdout=log, stderr=log,
+                                    start_new_session=True)  # fmt: skip
+
+    def last_words(self):
+        """The last line of the log, where a progress bar overwrites its own line."""
+        text = self.log.read_bytes().decode(errors="replace").replace("\r", "\n")
+        return next((line for line in reversed(text.split("\n")) if line.strip()), "")
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def run_all(jobs, title, at_once):
+    """Run what is not finished yet. RuntimeError with the words of a run that failed.
+
+    If this program is stopped, so are the runs, each of which saves what it has; a run left over
+    from a program that was killed is waited for.
+    """
+    waiting = [job for job in jobs if not job.finished()]
+    running = {}
+    done = len(jobs) - len(waiting)
+    interval = 0.1 if sys.stderr.isatty() else 30
+    try:
+        with tqdm(
+            total=len(jobs), initial=done, desc=title, unit="run", mininterval=interval
+        ) as bar:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    job = waiting.pop(0)
+                    running[job.start()] = job
+                time.sleep(0.2)
+                for process, job in list(running.items()):
+                    status = process.poll()
+                    if status is None:
+                        continue
+                    del running[process]
+                    if status == 0:
+                        bar.update()
+                    elif "another process is at work" in job.last_words():
+                        time.sleep(2)
+                        waiting.append(job)
+                    else:
+                        raise RuntimeError(f"{job.folder}: {job.last_words()}")
+                words = [f"{job.folder.name}: {job.last_words()[:30]}" for job in running.values()]
+                bar.set_postfix_str("; ".join(words), refresh=False)
+                if sys.stderr.isatty():
+                    bar.refresh()
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
