@@ -60,16 +60,19 @@ class Graph:
         self.nodes = []
         for proto in graph.node:
             try:
-                node = Node(proto, self)
+                self.take(Node(proto, self))
             except (ValueError, IndexError) as error:
                 raise ValueError(f"{path} is not a sound ONNX file: {one_line(error)}") from None
-            if node.op == "Constant":
-                self.constants[proto.output[0]] = next(iter(node.attributes.values()), None)
-            elif node.op == "Identity" and proto.input[0] in self.constants:
-                self.constants[proto.output[0]] = self.constants[proto.input[0]]
-            else:
-                self.nodes.append(node)
         self.nodes = with_lrn(self.nodes)
+
+    def take(self, node):
+        """Among the nodes, or among the constants."""
+        if node.op == "Constant":
+            self.constants[node.output] = next(iter(node.attributes.values()), None)
+        elif node.op == "Identity" and node.inputs[0] in self.constants:
+            self.constants[node.output] = self.constants[node.inputs[0]]
+        else:
+            self.nodes.append(node)
 
     def array(self, name):
         """A constant as an array, of the type that it has in the file."""
@@ -97,7 +100,7 @@ class Node:
         self.op = proto.op_type if is_standard(proto) else f"{proto.domain}.{proto.op_type}"
         self.inputs, self.output = list(proto.input), proto.output[0]
         self.name = proto.name or self.output
-        self.scopes = {p.key: p.value for p in getattr(proto, "metadata_props", ())}
+        self.scopes = {p.key: p.value for p in proto.metadata_props}
         self.attributes = {a.name: get_attribute_value(a) for a in proto.attribute}
         self.graph = graph
 
@@ -176,13 +179,13 @@ def with_lrn(nodes):
             if not before or before[0] not in makers:
                 break
             tail.append(makers[before[0]])
-        x = div.inputs[0]
-        if [n.op for n in tail] not in LRN_TAILS or tail[-1].inputs != [x, x]:
+        if [n.op for n in tail] not in LRN_TAILS or tail[-1].inputs != 2 * div.inputs[:1]:
             continue
-        size, *rest = next(n for n in tail if n.op == "AveragePool").get("kernel_shape", [0])
-        if rest != [1, 1]:
+        kernel = next(n for n in tail if n.op == "AveragePool").get("kernel_shape")
+        if not isinstance(kernel, list) or kernel[1:] != [1, 1]:
             continue
-        div.attributes = {"size": size}
-        div.op, div.inputs = "LRN", [x, *(tail[place].inputs[-1] for place in (3, 1, 2))]
+        numbers = (tail[place].inputs[-1] for place in (3, 1, 2))  # alpha, beta, k
+        div.op, div.inputs = "LRN", [div.inputs[0], *numbers]
+        div.attributes = {"size": kernel[0]}
         spent.update(n.output for n in tail[1:])
     return [node for node in nodes if node.output not in spent]

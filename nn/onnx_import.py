@@ -6,6 +6,7 @@ import numpy as np
 
 from nn.conv import Conv
 from nn.fillers import zeros
+from nn.flatten import Flatten
 from nn.linear import Linear
 from nn.onnx_graph import Graph
 from nn.onnx_layers import OPERATORS
@@ -49,7 +50,7 @@ def read_onnx(path, input_shape=None):
                 compute(net, node, here)
         except ValueError as error:
             raise ValueError(f"{path}: {node}: {error}") from None
-        except (LookupError, TypeError, AttributeError) as error:
+        except (ArithmeticError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: {node}: is malformed: {error!r}") from None
     if here != graph.scores:
         raise ValueError(f"{path}: the chain ends with {here!r}, the net with {graph.scores!r}")
@@ -57,6 +58,10 @@ def read_onnx(path, input_shape=None):
         raise ValueError(f"{path}: there are no layers in it")
     if net.waiting is not None:
         raise ValueError(f"{path}: {net.waiting[0]}: no Gemm follows that it could be part of")
+    if net.flat and len(net.shape) == 3:
+        if net.shape[:2] != (1, 1):
+            raise ValueError(f"{path}: ends with flattened images of {net.shape}, not with scores")
+        net.layers.append(("flatten", Flatten()))  # of a global average
     return net.layers, net.arrays, input_shape
 
 

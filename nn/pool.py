@@ -1,5 +1,6 @@
 """Local max-pooling and its derivative, the arg-max un-pooling (section 4.6 of the paper)."""
 
+import math
 from functools import cache
 
 from nn.backend import array_module
@@ -34,10 +35,7 @@ def running_max(values, codes, buffers, name):
 @cache
 def window_geometry(kernel, stride, pad):
     """Kernel, stride and pads in full: ((KH, KW), (SH, SW), ((top, bottom), (left, right)))."""
-    KH, KW = pair(kernel, "kernel")
-    if KH * KW > 256:
-        raise ValueError(f"windows of at most 256 pixels, got {KH} x {KW}")
-    return (KH, KW), pair(stride, "stride"), pad_sides(pad)
+    return pair(kernel, "kernel"), pair(stride, "stride"), pad_sides(pad)
 
 
 @cache
@@ -107,6 +105,8 @@ class MaxPool(Layer):
         super().__init__()
         self.kernel, self.stride, self.pad = window_geometry(kernel, stride, pad)
         self.ceil = ceil
+        if math.prod(self.kernel) > 256:  # places in a window are counted in uint8
+            raise ValueError(f"windows of at most 256 pixels, got {kernel}")
 
     def output_shape(self, input_shape):
         H, W, C = input_shape
