@@ -39,9 +39,9 @@ def run_epoch(training, run, stopped):
         as bar,
         closing(ahead(training.load, left)) as batches,
     ):  # fmt: skip
-        for images, labels in batches:
+        for images, labels, known in batches:
             began = time.perf_counter()
-            training.step(images, labels)
+            training.step(images, labels, known)
             training.seconds += time.perf_counter() - began
             if time.perf_counter() - shown > 0.5 or training.batch == left.stop:
                 show(training, bar)
@@ -88,6 +88,8 @@ def show(training, bar):
     elif row:
         numbers["loss"] = f"{row['loss']:.4f}"
         numbers["ESS/n"] = f"{row['ess']:.2f}"
+    if training.guessed_right() != "":
+        numbers["guessed right"] = f"{100 * training.guessed_right():.1f} %"
     if row:
         numbers["test error"] = f"{row['test_error_eq6']:.2f} %"
     bar.set_postfix(numbers, refresh=False)

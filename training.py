@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 
-from data.images import epoch_order
+from data.labels import labelled_and_not, rounds
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
+from losses.semi_supervised import semi_supervised_loss
 from nn.backend import to_device, to_host
 from nn.parallel import parallel
 from nn.sgd import SGD
@@ -19,11 +20,21 @@ QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's rep
 class Training:
     """A run: everything that has to be the same for it to go on exactly where it was."""
 
+    COUNTS = "batch", "images", "guessed", "right", "loss_sum", "seconds", "rows"
+
     def __init__(self, settings, network, train, test, xp):
         self.settings, self.network, self.train, self.test = settings, network, train, test
         self.xp = xp
         self.workers = parallel(self.network, settings["threads"] if xp is np else 1)
-        self.priors = np.bincount(train.labels, minlength=train.classes) / len(train)
+        self.labelled, self.others = np.arange(len(train)), np.empty(0, int)
+        if settings["labels"] is not None:
+            self.labelled, self.others = labelled_and_not(
+                train.labels, settings["labels"], train.classes, settings["seed"]
+            )
+        if settings["unlabeled_weight"] == 0:
+            self.others = np.empty(0, int)
+        known = train.labels[self.labelled]
+        self.priors = np.bincount(known, minlength=train.classes) / len(known)
         self.rows = []  # of metrics.csv
         self.epoch = 1
         self.start_stage("DG" if settings["mode"] == "dg" else "GG", settings["lr"])
@@ -36,32 +47,50 @@ class Training:
                        s["lr_step"])  # fmt: skip
 
     def start_epoch(self):
-        self.order = epoch_order(len(self.train), self.settings["seed"], self.epoch)
-        self.batch, self.images = 0, 0  # done in this epoch
+        """With labels for some images only, these are gone through again and again; an epoch is
+        as long as with all labels."""
+        seed, count = self.settings["seed"], len(self.train)
+        self.order = rounds(self.labelled, count, seed, self.epoch)
+        self.other_order = []
+        if len(self.others) and self.stage == "GG":
+            self.other_order = rounds(self.others, count, seed, self.epoch, 1)
+        self.batch, self.images, self.guessed, self.right = 0, 0, 0, 0  # done in this epoch
         self.loss_sum, self.seconds = 0.0, 0.0
         self.ess_sum = np.zeros(self.train.classes)
 
-    # All that tells GG from DG while training: the loss layer above the same two passes.
-    LOSSES = {"GG": generative_loss, "DG": discriminative_loss}
+    def loss(self, scores, labels, known):
+        """All that tells GG from DG while training: the loss layer above the same two passes."""
+        if self.stage == "DG":
+            return discriminative_loss(scores, labels)
+        if known == len(labels):
+            return generative_loss(scores, labels)
+        weight = self.settings["unlabeled_weight"]
+        is_known = self.xp.arange(len(labels)) < known
+        return semi_supervised_loss(scores, labels, is_known, self.priors, weight)
 
     def batches(self):
         """The numbers of the batches that are left of this epoch."""
         return range(self.batch, math.ceil(len(self.train) / self.settings["batch_size"]))
 
     def load(self, batch):
-        """Images and labels of a batch of this epoch: the same whenever it is loaded."""
+        """(images, labels, how many of these are known) of a batch: the same at any time.
+
+        The known ones come first; the other labels are only for counting how many are guessed.
+        """
         size, seed = self.settings["batch_size"], self.settings["seed"]
-        index = self.order[batch * size : (batch + 1) * size]
-        return self.train.training_batch(index, np.random.default_rng((seed, self.epoch, batch)))
+        these = slice(batch * size, (batch + 1) * size)
+        index = np.concatenate([self.order[these], self.other_order[these]]).astype(int)
+        rng = np.random.default_rng((seed, self.epoch, batch))
+        return *self.train.training_batch(index, rng), len(self.order[these])
 
     @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
-    def step(self, images, labels):
+    def step(self, images, labels, known):
         """One batch: scores, loss, gradient, update."""
         s = self.settings
         self.workers.seed(s["seed"], self.epoch, self.batch)
         x, labels = to_device(images, self.xp), to_device(labels, self.xp)
         scores = self.workers.bottom_up(x, train=True)
-        loss, dscores, info = self.LOSSES[self.stage](scores, labels)
+        loss, dscores, info = self.loss(scores, labels, known)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} at {self.when()}: {self.not_finite(x)}; "
@@ -72,8 +101,15 @@ class Training:
         ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
         self.loss_sum += float(loss) * len(labels)
         self.ess_sum += to_host(ess)  # ESS/n of each batch, weighted by its n
+        if "guesses" in info:
+            self.right += int((info["guesses"] == labels)[known:].sum())
+            self.guessed += len(labels) - known
         self.images += len(labels)
         self.batch += 1
+
+    def guessed_right(self):
+        """The share of unlabelled images that got their true label in this epoch, or ""."""
+        return self.right / self.guessed if self.guessed else ""
 
     def when(self):
         return f"iteration {self.sgd.it} of {self.stage} in epoch {self.epoch}"
@@ -127,6 +163,8 @@ class Training:
             raise FloatingPointError(f"test scores are not finite after {self.when()}")
         row = {"epoch": self.epoch, "stage": self.stage, "loss": self.loss_sum / self.images}
         row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
+        if self.settings["labels"] is not None:
+            row["guessed_right"] = self.guessed_right()
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
         if self.stage == "GG" and (switch or last):
             bias = self.network.layers[self.network.last].params["b"]
@@ -145,9 +183,9 @@ class Training:
                 raise FloatingPointError(f"{name} is not finite after {self.when()}")
         arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
         arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        rest = {name: getattr(self, name) for name in ("epoch", "stage", "batch", "images", "rows")}
-        rest |= {"loss_sum": self.loss_sum, "ess_sum": list(self.ess_sum), "it": self.sgd.it}
-        return arrays, rest | {"seconds": self.seconds, "lr": self.sgd.lr}
+        rest = {name: getattr(self, name) for name in ("epoch", "stage", *self.COUNTS)}
+        rest |= {"ess_sum": list(self.ess_sum), "it": self.sgd.it, "lr": self.sgd.lr}
+        return arrays, rest
 
     def restore(self, arrays, state):
         """Go back to what `state` returned."""
@@ -158,6 +196,6 @@ class Training:
         for name, V in self.sgd.velocity.items():
             V[...] = to_device(arrays[f"V/{name}"], self.xp)
         self.sgd.it = state["it"]
-        for name in ("batch", "images", "rows", "loss_sum", "seconds"):
+        for name in self.COUNTS:
             setattr(self, name, state[name])
         self.ess_sum = np.array(state["ess_sum"])

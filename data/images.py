@@ -109,8 +109,3 @@ class Images:
             return self
         index = np.linspace(0, len(self) - 1, count).astype(int)
         return replace(self, images=self.images[index], labels=self.labels[index])
-
-
-def epoch_order(count, seed, epoch):
-    """The order of the images in an epoch: the same for the same seed, on every machine."""
-    return np.random.default_rng((seed, epoch)).permutation(count)

@@ -26,27 +26,30 @@ def effective_sample_size(weights):
     return 1 / (weights * weights).sum(axis=0)
 
 
-def generative_loss(scores, labels):
+def generative_loss(scores, labels, counts=None):
     """-(1/n) sum_i log p_{y_i}(x_i) / q(x_i), a softmax over the columns of scores.
 
     scores (n, K), labels (n,) int -> loss, dscores (n, K),
     info {"weights": W (n, K), "ess": ESS per class (K,)}.
     loss = -(1/n) sum_i log(n W[i, y_i])            (Eq. 15, 0 for equal scores);
     dscores[j, y] = -(1/n) (1[y_j = y] - N_y W[j, y])  (the sum over i of Eq. 14),
-    whose columns sum to 0. N_y is the number of images of class y.
+    whose columns sum to 0. N_y is the number of images of class y. With counts (n,), image i
+    is taken counts[i] times instead of once, n becomes their sum in 1/n.
     """
     xp = array_module(scores)
     n, K = scores.shape
     images = xp.arange(n)
+    counts = xp.ones(n) if counts is None else counts
+    shares = counts / counts.sum()
     shifted = scores - scores.max(axis=0)
     weights = xp.exp(shifted)
     total = weights.sum(axis=0)
     weights /= total
     # Eq. 15: Z_y is the mean of exp f_y over the batch, hence total / n.
-    loss = (xp.log(total / n)[labels] - shifted[images, labels]).mean()
-    counts = xp.bincount(labels, minlength=K)
-    dscores = weights * (counts / n).astype(scores.dtype)  # Eq. 14, summed over i
-    dscores[images, labels] -= 1 / n
+    loss = ((xp.log(total / n)[labels] - shifted[images, labels]) * shares).sum()
+    of_class = xp.bincount(labels, shares, minlength=K)  # N_y / n
+    dscores = weights * of_class.astype(scores.dtype)  # Eq. 14, summed over i
+    dscores[images, labels] -= shares.astype(scores.dtype)
     return loss, dscores, {"weights": weights, "ess": effective_sample_size(weights)}
 
 

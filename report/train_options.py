@@ -1,4 +1,4 @@
-"""The options of train.py: what they mean, their defaults (the paper's), what goes together."""
+"""The options of train.py."""
 
 import argparse
 import math
@@ -7,49 +7,9 @@ from nn.fillers import FILLERS
 from nn.load import is_onnx
 from nn.nets import NETS
 from nn.sgd import POLICIES
-from nn.threads import THREADS
 from report.console import OneLineParser, absolute_path, number
 from report.run_folder import open_run
-
-DEFAULTS = {
-    "net": "lenet",
-    "mode": "ggdg",
-    "epochs": 25,
-    "switch_epoch": None,
-    "switch_ess": None,
-    "batch_size": 64,
-    "lr": 0.01,
-    "finetune_lr": 0.003,
-    "momentum": 0.9,
-    "weight_decay": 0.0005,
-    "lr_policy": "inv",
-    "lr_step": 100_000,
-    "filler": "xavier",
-    "weights": None,
-    "seed": 0,
-    "device": "auto",
-    "threads": THREADS,
-    "data": None,
-    "classes": None,
-    "limit": None,
-    "pixel_scale": 1 / 256,
-    "pixel_mean": 0.0,
-    "pixel_order": "rgb",
-    "prepared": None,
-    "skip_broken": False,
-}
-
-# What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.
-CAFFE_PIXELS = {"pixel_scale": 1.0, "pixel_mean": "image"}
-IMAGENET = {"epochs": 70, "batch_size": 256, "lr_policy": "step"}
-NET_DEFAULTS = {
-    "alexnet": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
-    "zeilerfergus": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
-    "alexnet-torchvision": {**IMAGENET, "pixel_mean": [123.675, 116.28, 103.53],
-        "pixel_scale": [1 / (255 * s) for s in (0.229, 0.224, 0.225)]},
-    "cifar10-quick": {**CAFFE_PIXELS, "epochs": 10, "batch_size": 100, "lr": 0.001,
-        "finetune_lr": 0.0003, "weight_decay": 0.004, "lr_policy": "step", "lr_step": 4000},
-}  # fmt: skip
+from report.train_settings import DEFAULTS, NET_DEFAULTS, complete
 
 EPILOG = """\
 examples:
@@ -60,6 +20,7 @@ examples:
   python train.py --net alexnet --data imagenet     images in train/CLASS/ and val/CLASS/
   python train.py --net cifar10-quick --data cifar  CIFAR-10's binary files
   python train.py --net model.onnx --data images    go on training an imported net
+  python train.py --labels 1000 --unlabeled-weight 1  learn from 59,000 images without label, too
   python train.py --resume runs/lenet-ggdg-seed0    go on with a run that was stopped
 """
 
@@ -154,6 +115,12 @@ def parser():
            type=number(int, low=2, high=10**9), metavar="N")  # fmt: skip
     option("--limit", "use only N training images: the first, or evenly spaced in train/CLASS/",
            type=number(int, low=2, high=10**9), metavar="N")  # fmt: skip
+    option("--labels", "use the labels of only N images, as many of each class; gg learns from the "
+           "others as well, dg from these alone; 6 epochs", type=number(int, low=1, high=10**9),
+           metavar="N")  # fmt: skip
+    option("--unlabeled-weight", "lambda: how much an image without label counts in gg; with 0 the "
+           "labelled ones are all there is", type=number(float, low=0, high=1e6),
+           metavar="X")  # fmt: skip
     option("--pixel-scale", "the net's input is (pixels 0..255 - mean) * scale: a number or R,G,B",
            type=channels, metavar="X")  # fmt: skip
     option("--pixel-mean", "a number, R,G,B, or the word image: the mean of the training images",
@@ -176,25 +143,3 @@ def settings_and_folder(argv):
     """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
     given = vars(parser().parse_args(argv))
     return open_run(given, complete, "runs", "{net}-{mode}-seed{seed}", "model.npz")
-
-
-def complete(given):
-    """All settings from those given. ValueError if they do not go together."""
-    net = given.get("net", DEFAULTS["net"])
-    settings = {**DEFAULTS, **NET_DEFAULTS.get(net, {}), **given}
-    if "filler" in given and not (net in NETS and NETS[net].takes_filler):
-        raise ValueError(f"{net} has initial weights of its own: --filler does not go with it")
-    epochs = settings["epochs"]
-    if settings["mode"] != "ggdg":
-        for name in ("switch_epoch", "switch_ess", "finetune_lr"):
-            if name in given:
-                raise ValueError(f"--{name.replace('_', '-')} goes with --mode ggdg only")
-        return settings
-    if settings["switch_epoch"] is None:
-        settings["switch_epoch"] = max(1, round(epochs * 16 / 25))
-    if settings["switch_epoch"] >= epochs:
-        raise ValueError(
-            f"--mode ggdg with {epochs} epochs, {settings['switch_epoch']} of them gg, leaves "
-            "none for dg: raise --epochs or lower --switch-epoch"
-        )
-    return settings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.idx import read_idx
-from data.images import Images, epoch_order
+from data.labels import labelled_and_not, rounds
 from data.load import load
 from tests.conftest import idx_bytes
 
@@ -119,10 +119,29 @@ def test_empty_and_missing_folders(tmp_path):
         load(tmp_path / "not-there")
 
 
-def test_order_is_a_permutation_of_the_seed_and_epoch():
-    order = epoch_order(100, 3, 1)
+def test_rounds_go_through_all_again_and_again():
+    order = rounds(np.arange(100), 100, 3, 1)
     assert sorted(order) == list(range(100))
-    np.testing.assert_array_equal(order, epoch_order(100, 3, 1))
-    assert (order != epoch_order(100, 3, 2)).any()
-    assert (order != epoch_order(100, 4, 1)).any()
-    assert len(Images(np.zeros((7, 2, 2, 1), np.uint8), np.zeros(7, int), 1)) == 7
+    np.testing.assert_array_equal(order, rounds(np.arange(100), 100, 3, 1))
+    assert (order != rounds(np.arange(100), 100, 3, 2)).any()
+    assert (order != rounds(np.arange(100), 100, 4, 1)).any()
+    longer = rounds(np.array([5, 7, 9]), 10, 0)
+    assert [sorted(longer[i : i + 3]) for i in (0, 3, 6)] == [[5, 7, 9]] * 3
+    assert len({tuple(longer[i : i + 3]) for i in (0, 3, 6)}) > 1
+
+
+def test_labelled_images_are_balanced_and_of_the_seed():
+    labels = np.random.default_rng(0).integers(0, 4, 200)
+    chosen, others = labelled_and_not(labels, 42, 4, seed=1)
+    assert sorted([*chosen, *others]) == list(range(200))
+    assert sorted(np.bincount(labels[chosen])) == [10, 10, 11, 11]
+    np.testing.assert_array_equal(chosen, labelled_and_not(labels, 42, 4, seed=1)[0])
+    assert (chosen != labelled_and_not(labels, 42, 4, seed=2)[0]).any()
+    more, _ = labelled_and_not(labels, 60, 4, seed=1)
+    assert set(chosen) < set(more)
+    few = np.array([0] * 50 + [1] * 3)  # all of a class that has too few
+    assert np.bincount(few[labelled_and_not(few, 20, 2, 0)[0]]).tolist() == [17, 3]
+    with pytest.raises(ValueError, match="--labels 201: there are only 200 training images"):
+        labelled_and_not(labels, 201, 4, 0)
+    with pytest.raises(ValueError, match="--labels 3: at least one for each of the 4 classes"):
+        labelled_and_not(labels, 3, 4, 0)

@@ -20,7 +20,7 @@ from nn.relu import ReLU
 from nn.threads import BLAS_VARIABLES
 from nn.weights import load_npz
 from report.run_folder import RunFolder
-from report.train_options import DEFAULTS, complete
+from report.train_settings import DEFAULTS, complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command, rows, until_finished
 from train import run_epoch

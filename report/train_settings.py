@@ -1,0 +1,74 @@
+"""The settings of train.py: the paper's for LeNet, those of a net's authors, what goes together."""
+
+from nn.nets import NETS
+from nn.threads import THREADS
+
+DEFAULTS = {
+    "net": "lenet",
+    "mode": "ggdg",
+    "epochs": 25,
+    "switch_epoch": None,
+    "switch_ess": None,
+    "batch_size": 64,
+    "lr": 0.01,
+    "finetune_lr": 0.003,
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "lr_policy": "inv",
+    "lr_step": 100_000,
+    "filler": "xavier",
+    "weights": None,
+    "seed": 0,
+    "device": "auto",
+    "threads": THREADS,
+    "data": None,
+    "classes": None,
+    "limit": None,
+    "labels": None,
+    "unlabeled_weight": 0.1,
+    "pixel_scale": 1 / 256,
+    "pixel_mean": 0.0,
+    "pixel_order": "rgb",
+    "prepared": None,
+    "skip_broken": False,
+}
+
+SEMI_SUPERVISED_EPOCHS = 6  # 4 of gg and 2 of dg, each as long as with all labels
+
+# What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.
+CAFFE_PIXELS = {"pixel_scale": 1.0, "pixel_mean": "image"}
+IMAGENET = {"epochs": 70, "batch_size": 256, "lr_policy": "step"}
+NET_DEFAULTS = {
+    "alexnet": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
+    "zeilerfergus": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
+    "alexnet-torchvision": {**IMAGENET, "pixel_mean": [123.675, 116.28, 103.53],
+        "pixel_scale": [1 / (255 * s) for s in (0.229, 0.224, 0.225)]},
+    "cifar10-quick": {**CAFFE_PIXELS, "epochs": 10, "batch_size": 100, "lr": 0.001,
+        "finetune_lr": 0.0003, "weight_decay": 0.004, "lr_policy": "step", "lr_step": 4000},
+}  # fmt: skip
+
+
+def complete(given):
+    """All settings from those given. ValueError if they do not go together."""
+    net = given.get("net", DEFAULTS["net"])
+    settings = {**DEFAULTS, **NET_DEFAULTS.get(net, {}), **given}
+    if "filler" in given and not (net in NETS and NETS[net].takes_filler):
+        raise ValueError(f"{net} has initial weights of its own: --filler does not go with it")
+    if settings["labels"] is None and "unlabeled_weight" in given:
+        raise ValueError("--unlabeled-weight goes with --labels only")
+    if settings["labels"] is not None and "epochs" not in given:
+        settings["epochs"] = SEMI_SUPERVISED_EPOCHS
+    epochs = settings["epochs"]
+    if settings["mode"] != "ggdg":
+        for name in ("switch_epoch", "switch_ess", "finetune_lr"):
+            if name in given:
+                raise ValueError(f"--{name.replace('_', '-')} goes with --mode ggdg only")
+        return settings
+    if settings["switch_epoch"] is None:
+        settings["switch_epoch"] = max(1, round(epochs * 16 / 25))
+    if settings["switch_epoch"] >= epochs:
+        raise ValueError(
+            f"--mode ggdg with {epochs} epochs, {settings['switch_epoch']} of them gg, leaves "
+            "none for dg: raise --epochs or lower --switch-epoch"
+        )
+    return settings
