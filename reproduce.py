@@ -3,16 +3,25 @@
 python reproduce.py table1
 """
 
+import nn  # noqa: F401  before NumPy: nn/threads.py says why
+
+# isort: split
 from pathlib import Path
 
+from data.cifar import is_cifar
+from data.folder import is_image_folder
 from nn.files import write_whole
-from report.console import OneLineParser, absolute_path, fail_in_one_line
+from report.console import OneLineParser, absolute_path, fail_in_one_line, number
 from report.run_folder import write_json
-from reproduction import figures
+from reproduction import figures, tables, teaching
 
 TARGETS = {
-    name: getattr(figures, name) for name in ("figure3", "figure4", "figure5", "figure6", "figure7")
-}
+    make.__name__: make
+    for make in (
+        tables.table1, tables.table2, tables.table3, figures.figure3, figures.figure4,
+        figures.figure5, figures.figure6, figures.figure7, teaching.gradients, teaching.weights,
+    )
+}  # fmt: skip
 
 EPILOG = """\
 Everything is kept under --out: the runs, which go on where they were when the same command is given
@@ -24,10 +33,27 @@ def parser():
     p = OneLineParser(
         prog="reproduce.py",
         description="The paper's tables and figures, each by one command:\n\n"
-        + "\n".join(f"  {name:9} {make.__doc__.splitlines()[0]}" for name, make in TARGETS.items()),
+        + "\n".join(
+            f"  {name:9}  {make.__doc__.splitlines()[0]}" for name, make in TARGETS.items()
+        ),
         epilog=EPILOG,
     )
     p.add_argument("target", choices=TARGETS, help="which", metavar="NAME")
+    p.add_argument(
+        "--seeds",
+        type=number(int, low=1, high=1000),
+        default=None,
+        metavar="N",
+        help="trainings of each kind (default 5 for table1, 3 for table3, else 1)",
+    )
+    p.add_argument(
+        "--data",
+        type=absolute_path,
+        default=None,
+        metavar="FOLDER",
+        help="ImageNet (train/CLASS/, val/CLASS/) or CIFAR-10's binary files, for tables "
+        "2 and 3; without it they run on MNIST",
+    )
     p.add_argument("--quick", action="store_true", default=False,
                    help="a short try in minutes; its numbers mean little")  # fmt: skip
     p.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto",
@@ -39,12 +65,25 @@ def parser():
     return p
 
 
+def check_layout(folder):
+    """ValueError if train.py could not read what is in the folder."""
+    if not (is_image_folder(folder) or is_cifar(folder) or any(folder.glob("*idx*"))):
+        raise ValueError(
+            f"{folder}: expected train/CLASS/ and val/CLASS/ with images, CIFAR-10's binary files, "
+            "or four IDX files as MNIST's"
+        )
+
+
 def main(argv=None):
     settings = parser().parse_args(argv)
     name = settings.target
     if settings.quick:
         settings.out = settings.out / "quick"
     with fail_in_one_line(status=2):
+        if name in figures.CLASSES and not settings.weights:
+            raise ValueError(figures.NO_WEIGHTS.format(name))
+        if settings.data:
+            check_layout(Path(settings.data))
         settings.out.mkdir(parents=True, exist_ok=True)
     again = f"; the same command goes on from there: what was done is under {settings.out}"
     with fail_in_one_line(status=1, kept=lambda: again):

@@ -1,8 +1,9 @@
-"""The metrics of a run as a picture."""
+"""Numbers as pictures: the metrics of a run, the errors of several."""
 
 import io
 
 import matplotlib
+import numpy as np
 
 from nn.files import write_whole
 
@@ -70,3 +71,67 @@ def training_curves(rows, title, path):
     axes[2].set_ylim(bottom=0)
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path, dpi=110)
+
+
+def error_plot(columns, published, title, path):
+    """A dot for each seed and a bar for the mean of each column; the paper's numbers as lines.
+
+    columns: {"DG": [errors of the seeds], ...}; published: {"DG": error, ...}, or {}.
+    """
+    figure, axis = plt.subplots(figsize=(4.2, 3.4), layout="constrained")
+    for place, (name, errors) in enumerate(columns.items()):
+        axis.bar(place, np.mean(errors), 0.6, color="0.85")
+        across = place + np.linspace(-0.15, 0.15, len(errors))
+        axis.plot(
+            across, errors, "o", color="tab:blue", ms=4, label="a seed" if not place else None
+        )
+        if name in published:
+            axis.hlines(published[name], place - 0.3, place + 0.3, color="tab:red",
+                        label="paper" if not place else None)  # fmt: skip
+    numbers = [e for errors in columns.values() for e in errors] + list(published.values())
+    axis.set(xticks=range(len(columns)), xticklabels=columns, title=title,
+             ylim=(max(0, 2 * min(numbers) - 1.1 * max(numbers)), 1.1 * max(numbers)))  # fmt: skip
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    save_figure(figure, path, dpi=150)
+
+
+def label_plot(columns, path):
+    """Test error by the number of labels, a line for each column {labels: [errors]}."""
+    figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    for name, by_count in columns.items():
+        means = [np.mean(errors) for errors in by_count.values()]
+        spread = [np.std(errors) for errors in by_count.values()]
+        axis.errorbar(list(by_count), means, spread, marker="o", ms=4, lw=1, capsize=3, label=name)
+    axis.set(xscale="log", yscale="log", xlabel="labelled images", ylabel="test error (%)")
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:g}")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    save_figure(figure, path, dpi=150)
+
+
+def heat_maps(maps, labels, path):
+    """Matrices (n, K) side by side, {title: matrix}: rows are images sorted by class.
+
+    Red is positive, blue negative; a matrix without negative numbers goes from white to black.
+    """
+    figure, axes = plt.subplots(1, len(maps), figsize=(2.6 * len(maps), 5.2), layout="constrained")
+    for axis, (title, matrix) in zip(axes, maps.items(), strict=True):
+        reach = np.abs(matrix).max()
+        signed = matrix.min() < 0
+        picture = axis.imshow(matrix, aspect="auto", interpolation="nearest",
+                              cmap="RdBu_r" if signed else "Greys",
+                              vmin=-reach if signed else 0, vmax=reach)  # fmt: skip
+        figure.colorbar(picture, ax=axis, shrink=0.4)
+        first = np.flatnonzero(np.diff(labels, prepend=-1))
+        axis.set_yticks(first, labels[first], fontsize=8, va="top")
+        axis.set_xticks(range(matrix.shape[1]))
+        axis.tick_params(labelsize=8)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("class", fontsize=8)
+        for border in first[1:]:
+            axis.axhline(border - 0.5, color="0.6", lw=0.4)
+    axes[0].set_ylabel("images, by their class", fontsize=8)
+    save_figure(figure, path, dpi=130)

@@ -33,7 +33,7 @@ DEFAULTS = {
     "skip_broken": False,
 }
 
-SEMI_SUPERVISED_EPOCHS = 6  # 4 of gg and 2 of dg, each as long as with all labels
+SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
 
 # What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.
 CAFFE_PIXELS = {"pixel_scale": 1.0, "pixel_mean": "image"}
@@ -65,7 +65,8 @@ def complete(given):
                 raise ValueError(f"--{name.replace('_', '-')} goes with --mode ggdg only")
         return settings
     if settings["switch_epoch"] is None:
-        settings["switch_epoch"] = max(1, round(epochs * 16 / 25))
+        share = 16 / 25 if settings["labels"] is None else 5 / 6
+        settings["switch_epoch"] = max(1, round(epochs * share))
     if settings["switch_epoch"] >= epochs:
         raise ValueError(
             f"--mode ggdg with {epochs} epochs, {settings['switch_epoch']} of them gg, leaves "

@@ -103,8 +103,6 @@ def figure5(settings):
 
 
 def class_samples(name, settings):
-    if not settings.weights:
-        raise ValueError(NO_WEIGHTS.format(name))
     names = CLASSES[name][:2] if settings.quick else CLASSES[name]
     options = [*given_net(settings), "--unit", ",".join(names)]
     job = sampling(settings.out / name / "chains", settings, *options)

@@ -49,7 +49,7 @@ def cores():
 
 
 def run_all(jobs, title, at_once):
-    """Run what is not finished yet. RuntimeError with the words of a run that failed.
+    """Run what is not finished yet. ChildProcessError with the last words of a run that failed.
 
     If this program is stopped, so are the runs, each of which saves what it has; a run left over
     from a program that was killed is waited for.
@@ -78,7 +78,7 @@ def run_all(jobs, title, at_once):
                         time.sleep(2)
                         waiting.append(job)
                     else:
-                        raise RuntimeError(f"{job.folder}: {job.last_words()}")
+                        raise ChildProcessError(f"{job.folder}: {job.last_words()}")
                 words = [f"{job.folder.name}: {job.last_words()[:30]}" for job in running.values()]
                 bar.set_postfix_str("; ".join(words), refresh=False)
                 if sys.stderr.isatty():
