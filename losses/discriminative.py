@@ -1,4 +1,4 @@
-"""The discriminative gradient (DG): softmax over the classes of one image. Eq. 17-18."""
+"""The discriminative gradient (DG): softmax over the classes of an image. Eq. 4, 7-8 and 17-18."""
 
 from nn.backend import array_module
 

@@ -1,4 +1,4 @@
-"""The generative gradient (GG): softmax over the images of the batch. Eq. 6 and 14-16.
+"""The generative gradient (GG): softmax over the images of the batch. Eq. 5-6 and 9-16.
 
 The batch itself serves as the sample from the reference distribution q(x). Each column of the
 score matrix is normalised over the images, where DG normalises each row over the classes.
@@ -8,7 +8,7 @@ from nn.backend import array_module
 
 
 def importance_weights(scores):
-    """W[j, y] = exp f_y(x_j) / sum_k exp f_y(x_k)  (Eq. 11): scores (n, K) -> (n, K).
+    """W[j, y] = exp f_y(x_j) / sum_k exp f_y(x_k)  (Eq. 11-12): scores (n, K) -> (n, K).
 
     Column y says how much each image of the batch counts as a sample from p_y; it sums to 1.
     """

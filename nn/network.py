@@ -61,7 +61,7 @@ class Network:
         return self.forward(x, to, train).copy()
 
     def top_down(self, dy, param_grads=True, input_grad=True):
-        """dy at the layer where the last bottom_up ended -> dx at the images.
+        """dy at the layer where the last bottom_up ended -> dx at the images (Eq. 13 from dy on).
 
         With param_grads, every layer's `grads` below is filled; without input_grad the lowest
         layer saves itself the work for dx, and None is returned.

@@ -116,8 +116,8 @@ def parser():
     option("--limit", "use only N training images: the first, or evenly spaced in train/CLASS/",
            type=number(int, low=2, high=10**9), metavar="N")  # fmt: skip
     option("--labels", "use the labels of only N images, as many of each class; gg learns from the "
-           "others as well, dg from these alone (default then: 5 epochs of gg, 1 of dg)", type=number(int, low=1, high=10**9),
-           metavar="N")  # fmt: skip
+           "others as well, dg from these alone (default then: 5 epochs of gg, 1 of dg)",
+           type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
     option("--unlabeled-weight", "lambda: how much an image without label counts in gg; with 0 the "
            "labelled ones are all there is", type=number(float, low=0, high=1e6),
            metavar="X")  # fmt: skip

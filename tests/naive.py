@@ -139,3 +139,16 @@ def generative_gradient(scores, labels):
             else:
                 d[j, y] += -weight
     return -d / n
+
+
+def semi_supervised_loss(scores, labels, known, priors, unlabeled_weight):
+    """Eq. 19 with max_y p_y rho_y: Eq. 15 for each image, an unlabelled one lambda times."""
+    n, K = scores.shape
+    means = [sum(math.exp(scores[k, y]) for k in range(n)) / n for y in range(K)]
+    total, count = 0.0, 0.0
+    for i in range(n):
+        log_p = [scores[i, y] - math.log(means[y]) for y in range(K)]
+        y = labels[i] if known[i] else max(range(K), key=lambda y: log_p[y] + math.log(priors[y]))
+        weight = 1 if known[i] else unlabeled_weight
+        total, count = total - weight * log_p[y], count + weight
+    return total / count

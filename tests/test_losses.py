@@ -12,6 +12,7 @@ from losses.generative import (
     importance_weights,
     intercepts,
 )
+from losses.semi_supervised import semi_supervised_loss
 from nn.backend import to_host
 from tests import naive
 from tests.gradcheck import SMOOTH, numerical_gradient, relative_error
@@ -111,3 +112,50 @@ def test_intercepts_make_bayes_classifier():
     np.testing.assert_allclose(np.exp(f + alpha), posterior, rtol=0.02, atol=0.002)
     far = intercepts(np.array([[1e4, -1e4], [1e4, -1e4]], np.float32), [0.5, 0.5])
     np.testing.assert_allclose(far, np.log(0.5) - np.array([1e4, -1e4]))
+
+
+@given(
+    case=scores_and_labels(), seed=st.integers(0, 2**32 - 1), weight=st.sampled_from([0.1, 1, 3])
+)
+def test_semi_supervised_loss_equals_loops_and_differences(xp, case, seed, weight):
+    scores, labels = case
+    rng = np.random.default_rng(seed)
+    known = rng.random(len(labels)) < 0.5
+    priors = rng.dirichlet(np.ones(scores.shape[1]) * 5) + 1e-3
+    labels = np.where(known, labels, -1)  # what is not known is not looked at
+
+    def loss():
+        return semi_supervised_loss(*map(xp.asarray, (scores, labels, known, priors)), weight)
+
+    value, dscores, info = loss()
+    expected = naive.semi_supervised_loss(scores, labels, known, priors, weight)
+    assert float(value) == pytest.approx(expected, rel=1e-10, abs=1e-12)
+    np.testing.assert_allclose(to_host(dscores).sum(axis=0), 0, atol=1e-14)
+    # A guess that changes within eps is a kink: the two best must be further apart than that.
+    Z = np.log(np.exp(scores).mean(axis=0))
+    best = np.sort(scores - Z + np.log(priors), axis=1)
+    if (best[:, -1] - best[:, -2]).min() > 1e-3:
+        numeric = numerical_gradient(lambda: float(loss()[0]), scores, SMOOTH)
+        np.testing.assert_allclose(to_host(dscores), numeric, rtol=1e-6, atol=1e-9)
+
+
+def test_with_all_labels_known_it_is_the_generative_loss(xp):
+    rng = np.random.default_rng(0)
+    scores, labels = xp.asarray(rng.standard_normal((9, 4))), xp.asarray(rng.integers(0, 4, 9))
+    whole = generative_loss(scores, labels)
+    semi = semi_supervised_loss(scores, labels, xp.ones(9, bool), xp.ones(4) / 4, 0.1)
+    assert float(whole[0]) == pytest.approx(float(semi[0]))
+    np.testing.assert_allclose(to_host(whole[1]), to_host(semi[1]), atol=1e-15)
+
+
+def test_an_image_counted_twice_is_as_good_as_two(xp):
+    """Two copies of an image are two samples of q, too: so compare gradients with that in mind."""
+    rng = np.random.default_rng(1)
+    scores, labels = rng.standard_normal((6, 3)), rng.integers(0, 3, 6)
+    counts = np.array([2.0, 1, 1, 3, 1, 1])
+    _, dscores, info = generative_loss(*map(xp.asarray, (scores, labels, counts)))
+    W = to_host(info["weights"])
+    for y in range(3):
+        N_y = counts[labels == y].sum()
+        expected = -(counts * (labels == y) - N_y * W[:, y]) / counts.sum()
+        np.testing.assert_allclose(to_host(dscores)[:, y], expected, atol=1e-14)

@@ -132,6 +132,29 @@ def test_intercepts_are_in_the_bias_after_gg(small_images):
     assert training.rows[-1]["test_error_eq6"] == pytest.approx(wrong)
 
 
+def test_few_labels_with_unlabelled_images(tmp_path, small_data):
+    """Killed or not, the run is the same; the guesses are counted in GG, not in DG."""
+    options = ["--data", small_data, "--labels", 20, "--unlabeled-weight", 1, "--epochs", 8,
+               "--switch-epoch", 6, "--batch-size", 8]  # fmt: skip
+    result = run(*options, "--out", tmp_path / "whole")
+    assert result.returncode == 0, result.stderr
+    found = rows(tmp_path / "whole")
+    shares = [row["guessed_right"] for row in found]
+    assert shares[6:] == ["", ""]
+    assert float(shares[0]) < float(shares[5])
+    assert 0.5 < float(shares[5]) <= 1
+    waits = np.random.default_rng(0).uniform(0.4, 1.0, 4)
+    until_finished(signal.SIGKILL, waits, "train.py", *options, "--out", tmp_path / "killed")
+    same_weights(tmp_path / "whole", tmp_path / "killed")
+    assert [row["guessed_right"] for row in rows(tmp_path / "killed")] == shares
+
+
+def test_settings_of_few_labels():
+    assert (complete({"labels": 50})["epochs"], complete({"labels": 50})["switch_epoch"]) == (6, 5)
+    with pytest.raises(ValueError, match="--unlabeled-weight goes with --labels only"):
+        complete({"unlabeled_weight": 1.0})
+
+
 def test_switch_by_effective_sample_size(small_images):
     training = small_training(small_images, epochs=6, switch_epoch=5, switch_ess=0.999)
     stages = []
@@ -188,6 +211,9 @@ def test_a_full_disk_at_the_start(tmp_path, small_data):
         (["--net", "vgg"], ["'vgg'", "lenet"]),
         (["--mode", "both"], ["'both'", "ggdg"]),
         (["--epochs", "0"], ["--epochs", "at least 1"]),
+        (["--labels", "5"], ["--labels 5: at least one for each of the 10 classes"]),
+        (["--labels", "70000"], ["--labels 70000: there are only 60000 training images"]),
+        (["--labels", "50", "--unlabeled-weight", "-1"], ["--unlabeled-weight", "at least 0"]),
         (["--epochs", "many"], ["--epochs", "'many' is not a number"]),
         (["--lr", "-1"], ["--lr", "above 0"]),
         (["--lr", "nan"], ["--lr", "nan"]),
