@@ -51,8 +51,8 @@ def parser():
         type=absolute_path,
         default=None,
         metavar="FOLDER",
-        help="ImageNet (train/CLASS/, val/CLASS/) or CIFAR-10's binary files, for tables "
-        "2 and 3; without it they run on MNIST",
+        help="images for the tables: ImageNet (train/CLASS/, val/CLASS/), CIFAR-10's binary files, "
+        "or IDX files (default MNIST)",
     )
     p.add_argument("--quick", action="store_true", default=False,
                    help="a short try in minutes; its numbers mean little")  # fmt: skip
@@ -82,6 +82,8 @@ def main(argv=None):
     with fail_in_one_line(status=2):
         if name in figures.CLASSES and not settings.weights:
             raise ValueError(figures.NO_WEIGHTS.format(name))
+        if settings.weights:
+            figures.given_net(settings)
         if settings.data:
             check_layout(Path(settings.data))
         settings.out.mkdir(parents=True, exist_ok=True)

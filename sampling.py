@@ -12,7 +12,7 @@ from hmc.tuning import RobbinsMonro
 from nn.backend import to_device, to_host
 from nn.load import open_network
 from nn.parallel import parallel
-from report.sample_settings import ASSETS, WEIGHTS, period
+from report.sample_settings import ASSETS, WEIGHTS, asked_shape, period, source
 
 TARGET_ACCEPTANCE = 0.8
 JITTER = 0.2  # of the trajectories' lengths, where the step size is adapted
@@ -24,9 +24,11 @@ def load_network(settings):
 
     That is its receptive field, unless the node sees all of an image or has a position.
     """
-    net, layer, position = settings["net"], settings["layer"], settings["position"]
-    weights = settings["weights"] or (ASSETS / WEIGHTS[net] if net in WEIGHTS else None)
-    network, _ = open_network(net, weights, up_to=layer)
+    layer, position = settings["layer"], settings["position"]
+    net, weights = source(settings)
+    if weights is None and net in WEIGHTS:
+        weights = ASSETS / WEIGHTS[net]
+    network, _ = open_network(net, weights, asked_shape(settings), up_to=layer)
     check_node(network, layer, settings["unit"], position)
     field = network.receptive_field(layer)
     if position is not None or any(

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from data.ahead import ahead
 from data.load import load
 from nn.backend import choose_device, to_host
-from nn.load import layers_of, open_network
+from nn.load import input_shape_of, open_network
+from nn.nets import NETS
 from nn.weights import save_weights
-from report.console import fail_in_one_line, stop_signals
+from report.console import by, fail_in_one_line, stop_signals, warn
 from report.run_folder import write_csv
 from report.train_options import settings_and_folder
 from training import Training
@@ -37,7 +38,7 @@ def run_epoch(training, run, stopped):
     with (
         tqdm(total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval)
         as bar,
-        closing(ahead(training.load, left)) as batches,
+        closing(ahead(training.read_batch, left)) as batches,
     ):  # fmt: skip
         for images, labels, known in batches:
             began = time.perf_counter()
@@ -62,7 +63,7 @@ def run_epoch(training, run, stopped):
 def net_and_data(settings):
     """(network, training images, test images), all of which fit together; else ValueError."""
     s = settings
-    _, _, shape = layers_of(s["net"])
+    shape = input_shape_of(s["net"])
     pixels = {name: s[f"pixel_{name}"] for name in ("scale", "mean", "order")}
     train, test = load(s["data"], s["classes"], s["limit"], shape, pixels, s["prepared"],
                        s["threads"], s["skip_broken"])  # fmt: skip
@@ -75,6 +76,9 @@ def net_and_data(settings):
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
             f"expected one for each of {train.classes} classes"
         )
+    if s["net"] in NETS and shape != train.shape:
+        images = f"the images of {s['data'] or 'MNIST'} are {by(train.shape)}"
+        warn(f"{s['net']} was made for images of {by(shape)}, {images}")
     return network, train, test
 
 

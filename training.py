@@ -33,6 +33,7 @@ class Training:
             )
         if settings["unlabeled_weight"] == 0:
             self.others = np.empty(0, int)
+        self.learned_from = train.only(np.union1d(self.labelled, self.others))
         known = train.labels[self.labelled]
         self.priors = np.bincount(known, minlength=train.classes) / len(known)
         self.rows = []  # of metrics.csv
@@ -72,7 +73,7 @@ class Training:
         """The numbers of the batches that are left of this epoch."""
         return range(self.batch, math.ceil(len(self.train) / self.settings["batch_size"]))
 
-    def load(self, batch):
+    def read_batch(self, batch):
         """(images, labels, how many of these are known) of a batch: the same at any time.
 
         The known ones come first; the other labels are only for counting how many are guessed.
@@ -138,8 +139,8 @@ class Training:
         return np.concatenate(scores)
 
     def intercepts(self, count):
-        """alpha_y of Eq. 6 from `count` training images, evenly spaced."""
-        return intercepts(self.scores(self.train.evenly(count)), self.priors)
+        """alpha_y of Eq. 6 from `count` of the images learned from, evenly spaced."""
+        return intercepts(self.scores(self.learned_from.evenly(count)), self.priors)
 
     @np.errstate(over="ignore", invalid="ignore")
     def end_epoch(self):

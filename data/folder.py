@@ -54,6 +54,10 @@ def list_images(folder):
         ]
         if not listed[part]:
             raise ValueError(f"{root}: no images; {LAYOUT}")
+        empty = set(range(len(names))) - {label for _, label in listed[part]}
+        if part == PARTS[0] and (empty or len(names) < 2):
+            where = f"{root / names[min(empty)]}: no images" if empty else f"{root}: only one class"
+            raise ValueError(f"{where}; {LAYOUT}, at least two classes")
     return names, listed
 
 
@@ -63,6 +67,10 @@ def decode(path, shape):
     try:
         with Image.open(path) as image:
             image.draft("RGB" if C == 3 else "L", (W, H))  # a large JPEG is decoded at half size
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            elif image.mode in ("I", "F"):
+                return f"{path}: pixels of 32 bits, whose range is not known"
             small = image.convert("RGB" if C == 3 else "L").resize((W, H), Image.BILINEAR)
     except Exception as error:  # noqa: BLE001  decoders fail in many ways; each is told by name
         return f"{path}: {error}"
@@ -88,7 +96,10 @@ def write_part(file, images, shape, threads, title):
     size = math.prod(shape)
     with open(broken_file, "a+") as broken:
         broken.seek(0)
-        found = dict(json.loads(line) for line in broken)
+        try:
+            found = dict(json.loads(line) for line in broken)
+        except (ValueError, TypeError):
+            raise ValueError(f"{broken_file} is not sound: remove {file.parent}") from None
         if file.exists():
             return found
         with open(partial, "ab") as out:
@@ -139,6 +150,12 @@ def check_room(place, images, shape):
         )
 
 
+def fingerprint(path):
+    """What changes when an image is replaced."""
+    status = path.stat()
+    return f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}"
+
+
 def read(folder, shape, place=None, threads=2, skip_broken=False):
     """Class names, (training images, labels), (validation ...), mean image; images (N, *shape).
 
@@ -149,7 +166,7 @@ def read(folder, shape, place=None, threads=2, skip_broken=False):
     place = Path(place or folder) / "prepared-{}x{}x{}".format(*shape)
     names, listed = list_images(folder)
     place.mkdir(parents=True, exist_ok=True)
-    files = "\n".join(str(path.relative_to(folder)) for part in PARTS for path, _ in listed[part])
+    files = "\n".join(fingerprint(path) for part in PARTS for path, _ in listed[part])
     checksum, checksum_file = hashlib.sha256(files.encode()).hexdigest(), place / "files.sha256"
     if not checksum_file.exists():
         write_whole(checksum_file, lambda file: file.write(checksum.encode()))
@@ -176,4 +193,7 @@ def read(folder, shape, place=None, threads=2, skip_broken=False):
     if not mean_file.exists():
         mean = mean_image(parts[0][0])
         write_whole(mean_file, lambda file: np.save(file, mean))
-    return names, *parts, np.load(mean_file, allow_pickle=False)
+    try:
+        return names, *parts, np.load(mean_file, allow_pickle=False)
+    except (ValueError, EOFError):
+        raise ValueError(f"{mean_file} is not sound: remove it to make it anew") from None

@@ -18,7 +18,12 @@ class Pixels:
     order: str = "rgb"
 
     def __post_init__(self):
-        self.scale, self.mean = np.float32(self.scale), np.float32(self.mean)
+        with np.errstate(over="ignore"):
+            self.scale, self.mean = np.float32(self.scale), np.float32(self.mean)
+        if not (np.isfinite(self.scale).all() and self.scale.all()):
+            raise ValueError(f"--pixel-scale {self.scale}: not finite, or 0, as a float32 number")
+        if not np.isfinite(self.mean).all():
+            raise ValueError(f"--pixel-mean {self.mean}: not finite as a float32 number")
 
     def __call__(self, images, top=0, left=0):
         """uint8 images (N, h, w, C), cut out at top, left -> x float32, of the same shape."""
@@ -33,7 +38,8 @@ class Images:
     """images (N, H, W, C) uint8, labels (N,) in 0 .. classes - 1; size (h, w) is what a net takes.
 
     Images larger than that are cut: at a random place and mirrored at random in training, at the
-    centre and the four corners in testing.
+    centre and the four corners in testing. index says which of `images`, which may be a file mapped
+    into memory, are in use: by default all. labels are those of the images in use.
     """
 
     images: np.ndarray
@@ -41,11 +47,16 @@ class Images:
     classes: int
     pixels: Pixels = field(default_factory=Pixels)
     size: tuple | None = None  # as stored
+    index: np.ndarray | None = None
 
     def __post_init__(self):
+        self.index = np.arange(len(self.images)) if self.index is None else self.index
         self.size = tuple(self.size or self.images.shape[1:3])
-        H, W = self.images.shape[1:3]
+        H, W, C = self.images.shape[1:]
         h, w = self.size
+        for name, value in (("scale", self.pixels.scale), ("mean", self.pixels.mean)):
+            if value.ndim == 1 and len(value) != C:
+                raise ValueError(f"--pixel-{name} has {len(value)} numbers, the images {C} channel")
         if h > H or w > W:
             raise ValueError(f"the net takes images of {h} x {w}, these are only {H} x {W}")
         middle = ((H - h) // 2, (W - w) // 2)
@@ -53,7 +64,7 @@ class Images:
         self.places = [middle] if (h, w) == (H, W) else [middle, *corners]
 
     def __len__(self):
-        return len(self.images)
+        return len(self.index)
 
     @property
     def views(self):
@@ -85,7 +96,7 @@ class Images:
     def batch(self, index, place=0):
         """Images `index` (a slice or integers), cut at a place of `places`: x float32, labels."""
         (top, left), (h, w) = self.places[place], self.size
-        cut = self.images[index, top : top + h, left : left + w]
+        cut = self.images[self.index[index], top : top + h, left : left + w]
         return self.pixels(cut, top, left), self.labels[index]
 
     def training_batch(self, index, rng):
@@ -97,7 +108,7 @@ class Images:
         tops, lefts = rng.integers(0, H - h + 1, n), rng.integers(0, W - w + 1, n)
         mirrored = rng.random(n) < 0.5
         x = np.empty((n, *self.shape), np.float32)
-        for k, i in enumerate(index):
+        for k, i in enumerate(self.index[index]):
             top, left = tops[k], lefts[k]
             cut = self.pixels(self.images[i : i + 1, top : top + h, left : left + w], top, left)[0]
             x[k] = cut[:, ::-1] if mirrored[k] else cut
@@ -105,7 +116,8 @@ class Images:
 
     def evenly(self, count):
         """`count` of the images, evenly spaced, or all if there are no more."""
-        if count >= len(self):
-            return self
-        index = np.linspace(0, len(self) - 1, count).astype(int)
-        return replace(self, images=self.images[index], labels=self.labels[index])
+        return self.only(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+
+    def only(self, index):
+        """These of the images, without a copy of them."""
+        return replace(self, labels=self.labels[index], index=self.index[index])

@@ -1,6 +1,5 @@
 """Images from a folder, whatever the format."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from data import cifar, folder, mnist
@@ -23,16 +22,13 @@ def load(path=None, classes=None, limit=None, input_shape=(28, 28, 1), pixels=No
     if not path.is_dir():
         raise FileNotFoundError(f"no such folder: {path}")
     pixels, size, mean = pixels or {}, None, None
-    if folder.is_image_folder(path):
+    if in_order := folder.is_image_folder(path):
         H, W, C = input_shape
         size, shape = (H, W), (LARGER.get(H, H), LARGER.get(W, W), C)
         names, train, test, mean = folder.read(path, shape, prepared, threads, skip_broken)
         if classes is not None and classes != len(names):
             raise ValueError(f"{path} has {len(names)} classes, --classes says {classes}")
         classes = len(names)
-        if limit is not None:  # the images are in order of their classes
-            step = max(1, len(train[0]) // limit)
-            train = [array[::step] for array in train]
     elif cifar.is_cifar(path):
         train, test = cifar.read(path)
         if classes not in (None, cifar.CLASSES):
@@ -45,4 +41,7 @@ def load(path=None, classes=None, limit=None, input_shape=(28, 28, 1), pixels=No
         mean = folder.mean_image(train[0]) if mean is None else mean
         pixels = {**pixels, "mean": mean}
     train, test = (Images(*part, classes, Pixels(**pixels), size) for part in (train, test))
-    return replace(train, images=train.images[:limit], labels=train.labels[:limit]), test
+    if limit is None:
+        return train, test
+    # Images of class folders are in order of their classes.
+    return train.evenly(limit) if in_order else train.only(slice(limit)), test

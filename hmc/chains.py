@@ -61,7 +61,7 @@ class Chains:
 
     def heat_now(self):
         """This iteration's temperature beside the final one."""
-        if self.heat == 1:
+        if self.heat == 1 or not self.warm_up:
             return 1.0
         return self.heat ** max(0.0, 1 - self.iteration / (COOLING * self.warm_up))
 

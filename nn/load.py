@@ -4,7 +4,7 @@ import numpy as np
 
 from nn.nets import NETS, cut, table
 from nn.network import Network
-from nn.onnx_import import read_onnx
+from nn.onnx_import import onnx_input_shape, read_onnx
 from nn.torch_names import from_torchvision, is_torchvision, load_safetensors
 from nn.weights import load_weights
 
@@ -19,6 +19,11 @@ def layers_of(net, input_shape=None, classes=None, filler="xavier"):
     if is_onnx(net):
         return read_onnx(net, input_shape)
     return table(net, classes, filler), {}, input_shape or NETS[net].input_shape
+
+
+def input_shape_of(net):
+    """(H, W, C) of the images that a net of NETS, or the one in an ONNX file, was made for."""
+    return onnx_input_shape(net) if is_onnx(net) else NETS[net].input_shape
 
 
 def load_arrays(path):

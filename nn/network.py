@@ -6,6 +6,8 @@ from nn.backend import array_module, to_device
 from nn.dropout import Dropout
 from nn.windows import NO_PAD
 
+MOST_TOLD = 20  # problems in a message
+
 
 def measure(layers, input_shape, prepare=lambda layer, shape: None):
     """{name: shape of the layer's output} for pairs (name, layer) on images of input_shape.
@@ -104,7 +106,7 @@ class Network:
     def set_params(self, arrays):
         """Take parameters from {"conv1.w": array, ...}, on the device where they now are.
 
-        ValueError lists every name that is missing, unknown or of another shape.
+        ValueError lists names that are missing, unknown or of another shape.
         """
         ours = self.named()
         problems = [f"{name} is missing" for name in ours if name not in arrays]
@@ -115,7 +117,9 @@ class Network:
             if name in arrays and arrays[name].shape != ours[name].shape
         ]
         if problems:
-            raise ValueError("these weights do not fit the net: " + "; ".join(problems))
+            more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
+            told = "; ".join(problems[:MOST_TOLD])
+            raise ValueError(f"these weights do not fit the net: {told}{more}")
         for name, array in ours.items():
             array[...] = to_device(arrays[name], array_module(array))
 

@@ -12,7 +12,7 @@ from nn.onnx_graph import Graph
 from nn.onnx_layers import OPERATORS
 from nn.torch_names import channels_last_rows
 
-USUAL_SIZE = 224
+USUAL = (224, 224, 3)
 
 # Shape arithmetic: `x.view(x.size(0), -1)` is in the file as these, of small whole numbers.
 # They stay flat arrays here, so what changes only the rank changes nothing.
@@ -29,10 +29,10 @@ def read_onnx(path, input_shape=None):
     """(layers, arrays, input_shape) of the net in an ONNX file, for Network and set_params.
 
     The file must hold a chain of layers for images (N, C, H, W). What it leaves open of their size
-    is input_shape's, (H, W, C), or else ImageNet's usual 224 x 224 x 3. A last softmax is left out:
-    what comes out are the scores before it. Weights are turned to (KH, KW, C, F) and (D, F), batch
-    normalisation becomes part of the layer before it. ValueError names the first operator that
-    cannot be had, and why.
+    is input_shape's, (H, W, C), where 0 stands for ImageNet's usual 224 x 224 x 3. A last softmax
+    is left out: what comes out are the scores before it. Weights are turned to (KH, KW, C, F) and
+    (D, F), batch normalisation becomes part of the layer before it. ValueError names the first
+    operator that cannot be had, and why.
     """
     graph = Graph(path)
     input_shape = image_shape(path, graph.dims, input_shape)
@@ -58,22 +58,28 @@ def read_onnx(path, input_shape=None):
         raise ValueError(f"{path}: there are no layers in it")
     if net.waiting is not None:
         raise ValueError(f"{path}: {net.waiting[0]}: no Gemm follows that it could be part of")
-    if net.flat and len(net.shape) == 3:
-        if net.shape[:2] != (1, 1):
+    if len(net.shape) == 3:
+        if net.shape[:2] == (1, 1):  # scores of a global average, or of a convolution
+            net.layers.append(("flatten", Flatten()))
+        elif net.flat:
             raise ValueError(f"{path}: ends with flattened images of {net.shape}, not with scores")
-        net.layers.append(("flatten", Flatten()))  # of a global average
     return net.layers, net.arrays, input_shape
 
 
+def onnx_input_shape(path):
+    """(H, W, C) of the images that the net in an ONNX file takes, the usual where it is open."""
+    return image_shape(path, Graph(path).dims, None)
+
+
 def image_shape(path, dims, input_shape):
-    """(H, W, C) of the images: what is given, or the file's (N, C, H, W), in which 0 is open."""
+    """(H, W, C) of the images: what is given, the file's (N, C, H, W), the usual; 0 is open."""
     if len(dims) not in (0, 4):
         raise ValueError(f"{path}: a net for images (N, C, H, W) is expected, got {dims}")
     C, H, W = dims[1:] or (0, 0, 0)
-    given = tuple(input_shape or (H or USUAL_SIZE, W or USUAL_SIZE, C or 3))
-    if any(theirs not in (0, ours) for theirs, ours in zip((H, W, C), given, strict=True)):
-        raise ValueError(f"{path} is for images of (H, W, C) = {(H, W, C)}, not {given}")
-    return given
+    places = list(zip(input_shape or (0, 0, 0), (H, W, C), USUAL, strict=True))
+    if any(ours and theirs and ours != theirs for ours, theirs, _ in places):
+        raise ValueError(f"{path} is for images of (H, W, C) = {(H, W, C)}, not {input_shape}")
+    return tuple(ours or theirs or usual for ours, theirs, usual in places)
 
 
 def follow(net, node, here, past):

@@ -49,6 +49,9 @@ def load_weights(path):
         if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (0 < shape).all():
             raise ValueError(f"{path}: input_shape must be 3 positive whole numbers, got {shape}")
         images["shape"] = tuple(shape.tolist())
+    scale = images.get("scale", np.ones(()))
+    if scale.dtype.kind != "f" or not (np.isfinite(scale).all() and scale.all()):
+        raise ValueError(f"{path}: input_scale must be finite and not 0, got {scale}")
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(f"{path}: {name} is not made of finite real numbers")

@@ -21,6 +21,11 @@ def script():
     return os.path.basename(sys.argv[0])
 
 
+def by(shape):
+    """(28, 28, 1) as a person writes it."""
+    return " x ".join(map(str, shape))
+
+
 def warn(message):
     print(f"{script()}: warning: {message}", file=sys.stderr)
 

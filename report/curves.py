@@ -65,7 +65,8 @@ def training_curves(rows, title, path):
     for axis in axes[1:]:
         axis.legend(frameon=False)
         axis.spines["right"].set_visible(False)
-    axes[1].set_yscale("log")
+    if any(row["test_error"] or row["test_error_eq6"] for row in rows):
+        axes[1].set_yscale("log")
     axes[1].yaxis.set_major_formatter("{x:g}")
     axes[1].yaxis.set_minor_formatter("{x:g}")
     axes[2].set_ylim(bottom=0)

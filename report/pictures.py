@@ -64,19 +64,22 @@ def rows_of_groups(samples, row_labels, group_labels, path, side=110):
 
     rows = len(samples)
     groups, K = samples[0].shape[:2]
-    left, top, gap = 60, 20, 12  # pixels
+    left, gap = 60, 12  # pixels
+    tops = [20 if any(labels) else 4 for labels in group_labels]  # above each row
     width = left + groups * (K * (side + GAP) + gap)
-    height = rows * (side + top + GAP)
+    height = sum(tops) + rows * (side + GAP)
     picture = np.full((height, width, 3), 255, np.uint8)
     figure = plt.figure(figsize=(width / 100, height / 100))
     for r, row in enumerate(samples):
-        y = r * (side + top + GAP) + top
+        y = sum(tops[: r + 1]) + r * (side + GAP)
         figure.text(left / 2 / width, 1 - (y + side / 2) / height, row_labels[r],
                     ha="center", va="center", fontsize=10)  # fmt: skip
         for g, k in np.ndindex(groups, K):
             x = left + g * (K * (side + GAP) + gap) + k * (side + GAP)
             small = row.shape[2] < side
-            image = Image.fromarray(displayed(row[g, k])).resize(
+            pixels = displayed(row[g, k])
+            pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+            image = Image.fromarray(pixels).resize(
                 (side, side), Image.NEAREST if small else Image.LANCZOS
             )
             picture[y : y + side, x : x + side] = np.asarray(image)

@@ -5,7 +5,7 @@ import sys
 
 from nn.nets import NETS
 from nn.network import receptive_field
-from report.console import OneLineParser, absolute_path, number
+from report.console import OneLineParser, absolute_path, by, number
 from report.run_folder import open_run
 from report.sample_settings import ASSETS, DEFAULTS, PRESETS, complete, described
 from report.train_options import net
@@ -34,7 +34,7 @@ def units(text):
     found, named = [], {}
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if first.isdigit() and (last.isdigit() or not dash):
+        if first.isdecimal() and (last.isdecimal() or not dash):
             first, last = int(first), int(last if dash else first)
             if last < first or last - first > 10_000:
                 raise ValueError(f"--unit {part!r} is not a range of units")
@@ -62,13 +62,13 @@ def named_unit(word):
     raise ValueError(f"--unit {word!r} could be {some}")
 
 
-def place(text):
-    """An argparse type: "row,column"."""
+def two_numbers(text):
+    """An argparse type: "row,column" or "height,width"."""
     try:
-        row, column = (int(part) for part in text.split(","))
+        first, second = (int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 3,4 (row,column)") from None
-    return [row, column]
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 3,4: two whole numbers") from None
+    return [first, second]
 
 
 def preset_values(key, preset):
@@ -107,7 +107,9 @@ def parser():
            "for the scores of a net that has them", metavar="UNITS")  # fmt: skip
     option("--position", "where in the layer's map, row,column, in an image of full size (default: "
            "the node sees all of an image just as large as its receptive field)",
-           type=place, metavar="R,C")  # fmt: skip
+           type=two_numbers, metavar="R,C")  # fmt: skip
+    option("--size", "height,width of the images, where an .onnx file leaves them open (default "
+           "then: 224,224)", type=two_numbers, metavar="H,W")  # fmt: skip
     option("--pixel-order", "order of the net's colours, for the pictures (default: what the "
            "weights say, or rgb)", choices=["rgb", "bgr"])  # fmt: skip
     option("--chains", "chains for each unit", type=number(int, low=1, high=100_000), metavar="N")
@@ -148,11 +150,17 @@ def parser():
     return p
 
 
-def settings_and_folder(argv):
-    """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
+def parse(argv):
+    """{name: value} of the options that a command line gives."""
     given = vars(parser().parse_args(argv))
     if "unit" in given:
         given["unit"], given["class_names"] = units(given["unit"])
+    return given
+
+
+def settings_and_folder(argv):
+    """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
+    given = parse(argv)
     if given.pop("list_layers", False):
         list_layers(given)
         sys.exit()
@@ -167,7 +175,3 @@ def list_layers(given):
         field = receptive_field(layers, name)
         sees = by(field) if field else "all"
         print(f"{name:24}{by(shape):>16}{shape[-1]:>8}{sees:>12}")
-
-
-def by(shape):
-    return " x ".join(map(str, shape))

@@ -22,6 +22,7 @@ DEFAULTS = {
     "unit": [3],
     "class_names": {},  # of units that were asked for by name
     "position": None,
+    "size": None,
     "pixel_order": None,
     "sampler": "hmc",
     "preset": "auto",
@@ -55,26 +56,65 @@ LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all
 ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "start": 1.0, "heat": 1.0}
 
 
+def source(settings):
+    """(net, file of its weights or None): an .onnx file named as the weights brings its net."""
+    net, weights = settings.get("net"), settings.get("weights")
+    if weights and is_onnx(weights) and net in (None, weights):
+        return weights, None
+    return net or DEFAULTS["net"], weights
+
+
+def asked_shape(settings):
+    """(H, W, 0) of --size, 0 for the channels that the file tells, or None."""
+    size = settings.get("size")
+    if size and min(size) < 1:
+        raise ValueError(f"--size {size[0]},{size[1]}: both must be at least 1")
+    return (*size, 0) if size else None
+
+
 def described(given):
     """(layers, {name: shape}, input_shape, what the weights tell of pixels) of a net."""
-    net, weights = given.get("net"), given.get("weights")
-    if weights and is_onnx(weights) and net is None:
-        net = weights
-    net = net or DEFAULTS["net"]
-    arrays, images = load_arrays(weights) if weights and weights != net else ({}, {})
-    layers, _, input_shape = layers_of(net, images.get("shape"), classes_in(arrays, net))
+    net, weights = source(given)
+    if given.get("size") and not is_onnx(net):
+        raise ValueError(f"--size is for .onnx files that leave it open: {net} has its own")
+    arrays, images = load_arrays(weights) if weights else ({}, {})
+    shape = asked_shape(given) or images.get("shape")
+    layers, _, input_shape = layers_of(net, shape, classes_in(arrays, net))
     return layers, measure(layers, input_shape), input_shape, images
 
 
 def complete(given):
     """All settings from those given. ValueError if they do not go together."""
-    sampler = given.get("sampler", DEFAULTS["sampler"])
     layers, shapes, input_shape, images = described(given)
+    settings = {**DEFAULTS, **sampler_settings(given, input_shape, images), **given}
+    settings["net"], _ = source(given)
+    if settings["pixel_order"] is None:
+        settings["pixel_order"] = str(images.get("order", "rgb"))
+    settings["layer"] = checked_layer(settings, shapes)
+    check_units(settings, shapes[settings["layer"]][-1])
+    settings["adapt"] = settings["sampler"] != "ascent" and settings.get("step_size") is None
+    if not settings["adapt"]:
+        if given.get("heat", 1) != 1:
+            raise ValueError(
+                "--heat does not go with a step size that is fixed (--step-size, --preset paper)"
+            )
+        settings["heat"] = 1.0
+    if settings.get("step_size") is None:
+        settings["step_size"] = (
+            0.1 * settings["sigma"] ** 2  # x moves by a tenth to sigma^2 df/dx, its rest
+            if settings["sampler"] == "ascent"
+            else 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
+        )
+    return settings
+
+
+def sampler_settings(given, input_shape, images):
+    """The preset for images of this kind, as it suits the sampler."""
     kind = "grey" if input_shape[2] == 1 else "colour"
-    preset = given.get("preset", DEFAULTS["preset"])
-    settings = {**DEFAULTS, **PRESETS[kind][preset]}
+    sampler, preset = (given.get(name, DEFAULTS[name]) for name in ("sampler", "preset"))
+    settings = dict(PRESETS[kind][preset])
     if "scale" in images and preset == "auto":
-        settings["sigma"] *= float(f"{np.mean(images['scale']) / SCALES[kind]:.3g}")
+        settings["sigma"] *= float(f"{abs(np.mean(images['scale'])) / SCALES[kind]:.3g}")
     if sampler == "langevin":
         settings["iterations"] *= settings["leapfrog_steps"]
         settings |= LANGEVIN
@@ -85,17 +125,31 @@ def complete(given):
                 raise ValueError(f"--{name} does not go with --sampler ascent")
     if sampler != "hmc" and given.get("leapfrog_steps", 1) != 1:
         raise ValueError(f"--leapfrog-steps does not go with --sampler {sampler}: it takes one")
-    settings |= given
-    if settings["weights"] and is_onnx(settings["weights"]) and "net" not in given:
-        settings["net"] = settings["weights"]
-    if settings["pixel_order"] is None:
-        settings["pixel_order"] = str(images.get("order", "rgb"))
-    if settings["layer"] is None:
-        included = LAYERS if settings["weights"] is None else {}
-        settings["layer"] = included.get(settings["net"], list(shapes)[-1])
-    if settings["layer"] not in shapes:
-        raise ValueError(f"no layer {settings['layer']!r}; this net has {', '.join(shapes)}")
-    count = shapes[settings["layer"]][-1]
+    return settings
+
+
+def checked_layer(settings, shapes):
+    """The layer that is asked for, or the last that there are weights for."""
+    net, weights = source(settings)
+    names = list(shapes)
+    if weights is None and net in NETS and net not in WEIGHTS:
+        raise ValueError(
+            f"no weights of {net} are included: --weights names an .npz file of train.py, or an "
+            ".onnx file of any framework, which brings its net"
+        )
+    last = names[-1] if weights else LAYERS.get(net, names[-1])
+    layer = settings["layer"] or last
+    if layer not in shapes:
+        raise ValueError(f"no layer {layer!r}; this net has {', '.join(names)}")
+    if names.index(layer) > names.index(last):
+        raise ValueError(
+            f"{layer} of {net}: the included weights end with {last}; --weights names a file"
+        )
+    return layer
+
+
+def check_units(settings, count):
+    """ValueError if units of a layer of so many are named wrongly."""
     if settings["class_names"] and count != 1000:
         raise ValueError(
             f"--unit: names are for the 1,000 classes of ImageNet, {settings['layer']} has {count} "
@@ -103,25 +157,6 @@ def complete(given):
         )
     if len(set(settings["unit"])) < len(settings["unit"]):
         raise ValueError(f"a unit is named twice: {settings['unit']}")
-    if settings["weights"] is None and settings["net"] not in WEIGHTS and settings["net"] in NETS:
-        raise ValueError(
-            f"no weights of {settings['net']} are included: --weights names an .npz file of "
-            "train.py, or an .onnx file of any framework, which brings its net"
-        )
-    settings["adapt"] = sampler != "ascent" and settings.get("step_size") is None
-    if not settings["adapt"]:
-        if given.get("heat", 1) != 1:
-            raise ValueError(
-                "--heat does not go with --step-size: the step follows the temperature"
-            )
-        settings["heat"] = 1.0
-    if settings.get("step_size") is None:
-        settings["step_size"] = (
-            0.1 * settings["sigma"] ** 2  # x moves by a tenth to sigma^2 df/dx, its rest
-            if sampler == "ascent"
-            else 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
-        )
-    return settings
 
 
 def period(settings):

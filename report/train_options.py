@@ -84,8 +84,9 @@ def parser():
         type=number(int, low=1, high=10**9),
         metavar="N",
     )
-    option("--switch-epoch", "ggdg: epochs of gg before dg (default 16 of 25, or as many in "
-           "proportion)", type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
+    option("--switch-epoch", "ggdg: epochs of gg before dg (default 16 of 25, with --labels 5 of "
+           "6, or as many in proportion)", type=number(int, low=1, high=10**9),
+           metavar="N")  # fmt: skip
     option("--switch-ess", "ggdg: go to dg earlier, once the importance weights' effective sample "
            "size falls below this share of the batch, on average over an epoch",
            type=number(float, above=0, high=1), metavar="X")  # fmt: skip
@@ -139,7 +140,11 @@ def parser():
     return p
 
 
+def parse(argv):
+    """{name: value} of the options that a command line gives."""
+    return vars(parser().parse_args(argv))
+
+
 def settings_and_folder(argv):
     """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
-    given = vars(parser().parse_args(argv))
-    return open_run(given, complete, "runs", "{net}-{mode}-seed{seed}", "model.npz")
+    return open_run(parse(argv), complete, "runs", "{net}-{mode}-seed{seed}", "model.npz")

@@ -66,7 +66,7 @@ def complete(given):
         return settings
     if settings["switch_epoch"] is None:
         share = 16 / 25 if settings["labels"] is None else 5 / 6
-        settings["switch_epoch"] = max(1, round(epochs * share))
+        settings["switch_epoch"] = max(1, min(round(epochs * share), epochs - 1))
     if settings["switch_epoch"] >= epochs:
         raise ValueError(
             f"--mode ggdg with {epochs} epochs, {settings['switch_epoch']} of them gg, leaves "

@@ -3,12 +3,18 @@
 import json
 import shutil
 
+import numpy as np
+
 from nn.load import is_onnx
 from nn.weights import load_npz
 from report.pictures import rows_of_groups
+from report.sample_options import parse
+from report.sample_settings import complete
 from reproduction.runs import Job, cores, run_all
+from sampling import load_network
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
+LONGER = dict.fromkeys(("conv4", "conv5"), ["--iterations", 400])
 CLASSES = {  # as on the authors' page, by ImageNet's names
     "figure6": ["goose", "hen", "ostrich", "peacock", "giant panda", "starfish", "tench", "orange"],
     "figure7": ["speedboat", "hook", "horse cart", "hourglass", "knot", "lotion", "lawn mower",
@@ -27,9 +33,11 @@ def sampling(folder, settings, *options):
 
 
 def given_net(settings):
-    """Options for the net that the user brings."""
+    """Options for the net that the user brings. ValueError if it has no scores of ImageNet."""
     net = [] if is_onnx(settings.weights) else ["--net", "alexnet-torchvision"]
-    return [*net, "--weights", settings.weights]
+    options = [*net, "--weights", settings.weights]
+    load_network(complete(parse([str(word) for word in [*options, "--unit", "starfish"]])))
+    return options
 
 
 def found(job):
@@ -55,8 +63,9 @@ def as_table(jobs):
 
 def report(jobs, paper, differs):
     """(lines of Markdown, all numbers) of a figure."""
-    lines = [f"The paper: {paper}.", "", *(f"Differs from the paper: {d}." for d in differs), ""]
-    return lines + as_table(jobs), {job.folder.name: found(job)["units"] for job in jobs}
+    lines = [f"The paper: {paper}."]
+    lines += [line for d in differs for line in ("", f"Differs from the paper: {d}.")]
+    return [*lines, "", *as_table(jobs)], {job.folder.name: found(job)["units"] for job in jobs}
 
 
 def figure3(settings):
@@ -73,27 +82,44 @@ def figure3(settings):
     return report([job], "one chain on the starfish node of AlexNet, from noise on", differs)
 
 
+def samples_of(job):
+    """(units, chains, H, W, C)."""
+    return load_npz(job.folder / "samples.npz")["samples"]
+
+
 def figure4(settings):
-    """Ten samples from each output node of LeNet: our settings, and the printed ones."""
-    place = settings.out / "figure4"
-    jobs = [sampling(place / "auto", settings, "--unit", "0-9",
-                     "--chains", 3 if settings.quick else 10)]  # fmt: skip
-    if not settings.quick:
-        jobs.append(sampling(place / "paper", settings, "--unit", "0-9", "--preset", "paper"))
+    """Samples from LeNet's output nodes, by our settings and (without --quick) the printed ones."""
+    presets = {"auto": "ours", "paper": "the paper's settings, T = 0.001"}
+    chains = 10
+    if settings.quick:
+        presets, chains = {"auto": "ours"}, 3
+    jobs = [
+        sampling(settings.out / "figure4" / preset, settings, "--unit", "0-9", "--chains", chains,
+                 "--preset", preset)
+        for preset in presets
+    ]  # fmt: skip
     run_all(jobs, "figure4", cores())
-    shutil.copy(jobs[-1].folder / "grid.png", settings.out / "figure4.png")
+    samples = np.stack([samples_of(job) for job in jobs], axis=1)  # (10, presets, chains, ...)
+    titles = [list(presets.values())] + 9 * [["" for _ in presets]]
+    rows_of_groups(samples, list("0123456789"), titles, settings.out / "figure4.png", side=56)
     told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
-    return report(jobs, told, ["T = 0.001, which is printed for AlexNet only"])
+    differs = ["settings of our own, which draw as well in less time"]
+    differs += [] if settings.quick else ["T = 0.001, which is printed for AlexNet only"]
+    return report(jobs, told, differs)
 
 
 def figure5(settings):
     """Samples from nodes of conv1 to conv5 of AlexNet."""
     place = settings.out / "figure5"
-    units, chains = ("0-1", 1) if settings.quick else ("0-5", 3)
+    units, chains = ("0-1", 1) if settings.quick else ("0-3", 3)
     options = ["--net", "alexnet-torchvision", "--unit", units, "--chains", chains]
-    jobs = [sampling(place / layer, settings, *options, "--layer", layer) for layer in LAYERS]
+    jobs = [
+        sampling(place / layer, settings, *options, "--layer", layer,
+                 *([] if settings.quick else LONGER.get(layer, [])))
+        for layer in LAYERS
+    ]  # fmt: skip
     run_all(jobs[::-1], "figure5", cores())  # the longest first
-    samples = [load_npz(job.folder / "samples.npz")["samples"] for job in jobs]
+    samples = [samples_of(job) for job in jobs]
     names = [[str(unit) for unit in found(job)["settings"]["unit"]] for job in jobs]
     rows_of_groups(samples, LAYERS, names, settings.out / "figure5.png")
     told = "samples from nodes of AlexNet's conv1 to conv5; 30 seconds a sample of conv1"

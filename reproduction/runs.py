@@ -1,5 +1,6 @@
 """Runs of train.py and visualize.py, several at a time, each in a folder that it can go on from."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from report import sample_options, sample_settings, train_options, train_settings
+
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = {"train.py": "model.npz", "visualize.py": "diagnostics.json"}  # written last
+# What is written last; the settings that options stand for.
+RESULTS = {"train.py": "model.npz", "visualize.py": "diagnostics.json"}
+SETTINGS = {
+    "train.py": lambda words: train_settings.complete(train_options.parse(words)),
+    "visualize.py": lambda words: sample_settings.complete(sample_options.parse(words)),
+}
 
 
 @dataclass
@@ -21,6 +29,22 @@ class Job:
     options: list
     folder: Path
 
+    def words(self):
+        return [str(word) for word in self.options]
+
+    def check_settings(self):
+        """ValueError if the folder holds a run with other settings than ours."""
+        file = self.folder / "settings.json"
+        if not file.exists():
+            return
+        made, asked = json.loads(file.read_text()), SETTINGS[self.script](self.words())
+        for name in asked:
+            if made.get(name) != asked[name]:
+                raise ValueError(
+                    f"{self.folder} was made with {name.replace('_', '-')} {made.get(name)}, and "
+                    f"not {asked[name]}: choose another --out"
+                )
+
     def finished(self):
         return (self.folder / RESULTS[self.script]).exists()
 
@@ -30,7 +54,7 @@ class Job:
 
     def start(self):
         """Begin the run, or go on with it."""
-        command = [sys.executable, ROOT / self.script, *self.options, "--out", self.folder,
+        command = [sys.executable, ROOT / self.script, *self.words(), "--out", self.folder,
                    "--resume"]  # fmt: skip
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "wb") as log:
@@ -49,11 +73,14 @@ def cores():
 
 
 def run_all(jobs, title, at_once):
-    """Run what is not finished yet. ChildProcessError with the last words of a run that failed.
+    """Run what is not finished yet. ChildProcessError with the last words of a run that failed,
+    ValueError if there are runs with other settings.
 
     If this program is stopped, so are the runs, each of which saves what it has; a run left over
     from a program that was killed is waited for.
     """
+    for job in jobs:
+        job.check_settings()
     waiting = [job for job in jobs if not job.finished()]
     running = {}
     done = len(jobs) - len(waiting)

@@ -57,17 +57,19 @@ def comparison(better, worse):
     """How many standard errors of the difference lie between two means, in words."""
     (a, sd_a), (b, sd_b) = mean_and_sd(better), mean_and_sd(worse)
     if len(better) < 2:
-        return f"GG+DG is {b - a:.2f} below DG, one seed"
+        return f"GG+DG is {abs(b - a):.2f} {'below' if a < b else 'above'} DG, one seed"
     standard_error = math.sqrt(sd_a**2 / len(better) + sd_b**2 / len(worse))
-    times = (b - a) / standard_error if standard_error else math.inf
-    return f"GG+DG is {b - a:.3f} below DG: {times:.1f} standard errors of the difference"
+    times = abs(b - a) / standard_error if standard_error else math.inf
+    where = "below" if a < b else "above"
+    return f"GG+DG is {abs(b - a):.3f} {where} DG: {times:.1f} standard errors of the difference"
 
 
 def table1(settings):
     """MNIST: test errors of LeNet trained by DG, GG and GG+DG."""
-    published = {"DG": 1.03, "GG": 0.85, "GG+DG": 0.78}
+    published = {} if settings.data else {"LeNet": {"DG": 1.03, "GG": 0.85, "GG+DG": 0.78}}
+    differs = [f"the images of {settings.data} instead of MNIST"] if settings.data else []
     found = by_mode("table1", {"LeNet": ["--net", "lenet"]}, settings, 5)
-    return mode_report("table1", found, {"LeNet": published}, settings, [])
+    return mode_report("table1", found, published, settings, differs)
 
 
 def table2(settings):
@@ -82,7 +84,8 @@ def table2(settings):
         differs = ["CIFAR-10 and Caffe's cifar10-quick instead of ImageNet"]
     else:
         nets, published = {"LeNet": ["--net", "lenet"]}, {}
-        differs = ["MNIST and LeNet instead of ImageNet, which --data would name"]
+        images = f"the images of {settings.data}" if settings.data else "MNIST"
+        differs = [f"{images} and LeNet instead of ImageNet, which --data would name"]
     found = by_mode("table2", nets, settings, 1)
     return mode_report("table2", found, published, settings, differs)
 
@@ -106,9 +109,9 @@ def by_mode(name, nets, settings, seeds):
 def mode_report(name, found, published, settings, differs):
     """(lines of Markdown, all numbers) of table 1 or 2."""
     lines = ["Test error in percent, with the intercepts of equation 6; mean ± standard "
-             "deviation over seeds.", ""]  # fmt: skip
-    lines += [*(f"Differs from the paper: {d}." for d in differs), ""]
-    lines += ["| net | gradient | paper | measured | each seed |", "|---|---|---|---|---|"]
+             "deviation over seeds."]  # fmt: skip
+    lines += [line for d in differs for line in ("", f"Differs from the paper: {d}.")]
+    lines += ["", "| net | gradient | paper | measured | each seed |", "|---|---|---|---|---|"]
     for net, columns in found.items():
         for column, errors in columns.items():
             printed = published.get(net, {}).get(column, "")

@@ -1,6 +1,7 @@
 """Image folders and CIFAR-10: prepared, interrupted, broken; cut, mirrored, averaged."""
 
 import resource
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,6 +131,68 @@ def test_folders_of_another_layout(images, monkeypatch):
         folder.read(images, SHAPE)
 
 
+def test_classes_without_images(images):
+    (images / "train/n09").mkdir()
+    with pytest.raises(ValueError, match="train/n09: no images; expected train/CLASS"):
+        folder.read(images, SHAPE)
+    for part in ("train", "val"):
+        for name in ("n02", "n03", "n09"):
+            shutil.rmtree(images / part / name, ignore_errors=True)
+    with pytest.raises(ValueError, match="train: only one class"):
+        folder.read(images, SHAPE)
+
+
+def test_prepared_arrays_of_other_images_or_broken_ones_are_not_used(images):
+    place = images / "prepared-20x24x3"
+    folder.read(images, SHAPE)
+    (place / "mean.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="mean.npy is not sound: remove it"):
+        folder.read(images, SHAPE)
+    (place / "mean.npy").unlink()
+    (place / "val.broken").write_text('[3, "half a li')
+    with pytest.raises(ValueError, match="val.broken is not sound: remove"):
+        folder.read(images, SHAPE)
+    (place / "val.broken").write_text("")
+    folder.read(images, SHAPE)
+    other = (images / "train/n02/00.JPEG").read_bytes()
+    (images / "train/n01/00.JPEG").write_bytes(other)
+    with pytest.raises(ValueError, match="was made from other images than are now in"):
+        folder.read(images, SHAPE)
+
+
+def test_deep_grey_images_keep_their_shades(tmp_path):
+    shades = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    found = folder.decode(tmp_path / "deep.png", (16, 16, 1))
+    np.testing.assert_array_equal(found.ravel(), np.arange(256))
+    Image.fromarray(shades.astype(np.float32)).save(tmp_path / "real.tiff")
+    assert "pixels of 32 bits" in folder.decode(tmp_path / "real.tiff", (16, 16, 1))
+
+
+def test_a_limit_leaves_images_of_every_class(images):
+    for limit in (3, 5, 20):
+        train, _ = load(images, limit=limit, input_shape=(20, 24, 3))
+        assert len(train) == limit
+        assert set(train.labels) == {0, 1, 2}
+        x, labels = train.batch(slice(0, limit))
+        np.testing.assert_array_equal(x.mean(axis=(1, 2)).argmax(axis=1), labels)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "problem"),
+    [
+        ({"mean": [1, 2, 3]}, "--pixel-mean has 3 numbers, the images 1 channel"),
+        ({"scale": [1, 2, 3]}, "--pixel-scale has 3 numbers, the images 1 channel"),
+        ({"scale": 1e-50}, "--pixel-scale 0.0: not finite, or 0"),
+        ({"scale": 1e50}, "--pixel-scale inf"),
+        ({"mean": -1e50}, "--pixel-mean -inf"),
+    ],
+)
+def test_pixels_that_cannot_be(pixels, problem):
+    with pytest.raises(ValueError, match=problem):
+        Images(np.zeros((2, 9, 9, 1), np.uint8), np.arange(2), 2, Pixels(**pixels))
+
+
 def test_pixels():
     grid = np.arange(2 * 2 * 3 * 3, dtype=np.uint8).reshape(2, 2, 3, 3)
     mean = np.arange(3.0)
@@ -185,7 +248,7 @@ def cifar_folder(path, rng, count=20):
 def test_cifar(tmp_path):
     path = cifar_folder(tmp_path / "cifar", np.random.default_rng(0))
     train, test = load(path, limit=30, pixels={"scale": 1, "mean": "image"})
-    assert (train.images.shape, len(test)) == ((30, 32, 32, 3), 20)
+    assert (len(train), train.shape, len(test)) == (30, (32, 32, 3), 20)
     raw = (path / "data_batch_1.bin").read_bytes()
     assert raw[0] == train.labels[0]
     assert raw[1 : 1 + 32] == train.images[0, 0, :, 0].tobytes()  # red, then green, then blue

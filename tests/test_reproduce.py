@@ -35,12 +35,15 @@ def test_a_killed_table_goes_on_where_it_was(tmp_path, small_data):
     numbers = json.loads((tmp_path / "r" / "quick" / "table1.json").read_text())
     assert {column: len(errors) for column, errors in numbers["LeNet"].items()} == {
         "DG": 2, "GG": 2, "GG+DG": 2}  # fmt: skip
-    for word in ("| LeNet | GG+DG | 0.78 |", "standard errors of the difference", "quick"):
+    told = f"Differs from the paper: the images of {small_data} instead of MNIST."
+    for word in ("| LeNet | GG+DG |  |", "standard errors of the difference", "quick", told):
         assert word in result.stdout
     assert (tmp_path / "r" / "quick" / "table1.png").stat().st_size > 5000
     again = run(*asked)
     assert again.returncode == 0
     assert again.stdout == result.stdout
+    other = run("table1", "--quick", "--seeds", 2, "--out", tmp_path / "r")
+    assert_one_line_at_the_end(other, "was made with data", "choose another --out")
 
 
 def test_table3_on_small_data(tmp_path, small_data):
@@ -71,6 +74,8 @@ def test_figure4(tmp_path):
         (["figure9"], ["'figure9'", "table1"]),
         (["table1", "--seeds", "0"], ["--seeds", "at least 1"]),
         (["table2", "--data", "assets"], ["assets: expected train/CLASS/ and val/CLASS/"]),
+        (["figure6", "--weights", "assets/lenet-dg.npz"], ["lenet-dg.npz"]),
+        (["figure7", "--weights", "README.md"], ["README.md is not a sound .npz file"]),
     ],
 )
 def test_errors_are_one_line(options, parts):
@@ -84,3 +89,4 @@ def test_classes_of_the_figures_are_imagenets():
 def test_comparison_in_standard_errors():
     text = comparison([0.7, 0.8], [0.9, 1.0])  # each sd 0.0707, so a standard error of 0.0707
     assert text == "GG+DG is 0.200 below DG: 2.8 standard errors of the difference"
+    assert comparison([0.9, 1.0], [0.7, 0.8]).startswith("GG+DG is 0.200 above DG: 2.8")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from data.images import Images
+from losses.generative import intercepts
 from nn.backend import gpu_problem
 from nn.dropout import Dropout
 from nn.linear import Linear
@@ -149,7 +150,24 @@ def test_few_labels_with_unlabelled_images(tmp_path, small_data):
     assert [row["guessed_right"] for row in rows(tmp_path / "killed")] == shares
 
 
+def test_intercepts_come_from_the_images_learned_from(small_images):
+    training = small_training(small_images, mode="gg", labels=20, unlabeled_weight=0.0)
+    labelled = training.train.only(training.labelled)
+    expected = intercepts(training.scores(labelled), training.priors)
+    np.testing.assert_array_equal(training.intercepts(1024), expected)
+    assert len(small_training(small_images, mode="gg", labels=20).learned_from) == 80
+
+
+def test_an_unusual_size_is_said(tmp_path, small_data):
+    result = run("--net", "cifar10-quick", "--data", small_data, "--epochs", 2, "--mode", "dg",
+                 "--pixel-mean", 0, "--out", tmp_path / "r")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    told = "cifar10-quick was made for images of 32 x 32 x 3, the images of "
+    assert f"warning: {told}{small_data} are 28 x 28 x 1" in result.stderr
+
+
 def test_settings_of_few_labels():
+    assert complete({"labels": 100, "epochs": 2})["switch_epoch"] == 1
     assert (complete({"labels": 50})["epochs"], complete({"labels": 50})["switch_epoch"]) == (6, 5)
     with pytest.raises(ValueError, match="--unlabeled-weight goes with --labels only"):
         complete({"unlabeled_weight": 1.0})

@@ -14,7 +14,7 @@ from data.load import load
 from nn.nets import build
 from nn.weights import load_npz, save_npz
 from report.pictures import displayed, mosaic
-from report.sample_options import place, units
+from report.sample_options import two_numbers, units
 from report.sample_settings import PRESETS, complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, until_finished
@@ -175,7 +175,7 @@ def test_position_looks_where_it_says(tmp_path):
         (["--unit", "3,3"], ["named twice"]),
         (["--position", "1,1"], ["fc2 is not a map"]),
         (["--layer", "conv2", "--position", "8,0"], ["position 8,0 is outside", "rows are 0 .. 7"]),
-        (["--layer", "conv2", "--position", "8"], ["row,column"]),
+        (["--layer", "conv2", "--position", "8"], ["--position", "'8' is not like 3,4"]),
         (["--sigma", "0"], ["--sigma", "above 0"]),
         (["--mass", "-1"], ["--mass", "above 0"]),
         (["--temperature", "0"], ["--temperature", "above 0"]),
@@ -258,7 +258,7 @@ def test_presets_and_types():
     assert units("giant panda") == ([388], {"388": "giant panda"})
     with pytest.raises(ValueError, match="'shark' could be great white shark, tiger shark"):
         units("shark")
-    assert place("3,4") == [3, 4]
+    assert two_numbers("3,4") == [3, 4]
 
 
 def test_pictures_are_scaled_each_for_itself():

@@ -110,6 +110,26 @@ def test_colours_in_another_order_are_turned_for_the_picture(tmp_path):
     np.testing.assert_array_equal(rgb, bgr[..., ::-1])
 
 
+def test_a_single_iteration_cannot_cool_down(tmp_path):
+    options = [*ALEXNET, "--layer", "conv1", "--chains", 1, "--iterations", 1]
+    result = run(*options, "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+
+
+def test_an_onnx_file_that_leaves_the_size_open(tmp_path):
+    from tests.onnx_models import CONSTANTS, CONV, GEMM, save
+
+    steps = [CONV, ("Flatten", [""], {}), GEMM]
+    save(tmp_path / "open.onnx", steps, ("N", 3, "H", "W"), 17, **CONSTANTS)
+    model = ["--weights", tmp_path / "open.onnx", "--unit", 1]
+    assert_one_line(run(*model), 2, "open.onnx", "is the input shape right?")
+    result = run(*model, "--size", "6,7", "--chains", 2, "--iterations", 5, "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+    assert load_npz(tmp_path / "v" / "samples.npz")["samples"].shape == (1, 2, 6, 7, 3)
+    assert_one_line(run(*ALEXNET, "--size", "9,9"), 2, "--size is for .onnx files")
+    assert_one_line(run(*model, "--size", "0,9"), 2, "--size 0,9: both must be at least 1")
+
+
 def test_units_by_class_name(tmp_path):
     net, _ = open_network("cifar10-quick", classes=1000)
     save_weights(tmp_path / "m.npz", net.named(), (32, 32, 3), 1.0, 0.0, "bgr")
@@ -129,12 +149,12 @@ def test_units_by_class_name(tmp_path):
         (["--net", "vgg"], ["'vgg' is neither an .onnx file nor one of lenet, alexnet"]),
         (["--net", "nothing.onnx"], ["nothing.onnx", "No such file"]),
         ([*ALEXNET, "--layer", "conv9"], ["no layer 'conv9'; this net has conv1, relu1"]),
-        ([*ALEXNET, "--layer", "fc8"], ["fc8.w is missing"]),
+        ([*ALEXNET, "--layer", "fc8"], ["fc8", "the included weights end with conv5", "--weights"]),
         ([*ALEXNET, "--unit", "zebrafish"], ["'zebrafish' is not like 3, 0-9", "ImageNet"]),
         ([*ALEXNET, "--unit", "900"], ["layer conv5 has units 0 .. 255, not 900"]),
         ([*ALEXNET, "--weights", "assets/lenet-dg.npz"],
          ["lenet-dg.npz", "these weights do not fit"]),
-        (["--heat", 10, "--step-size", 0.1], ["--heat does not go with --step-size"]),
+        (["--heat", 10, "--step-size", 0.1], ["--heat does not go with a step size that is fixed"]),
     ],
 )  # fmt: skip
 def test_errors_are_one_line(options, parts):
