@@ -52,12 +52,16 @@ def fail_in_one_line(status, kept=lambda: ""):
 def stop_signals():
     """Yield a list that fills with the signals (Ctrl-C, kill) received; a second one interrupts.
 
-    The work ends at the next point where its state is whole, instead of anywhere.
+    The work ends at the next point where its state is whole, instead of anywhere. Once a second
+    one has interrupted, the program is about to end: more of them are ignored.
     """
     received = []
 
     def remember(number, frame):
         if received:
+            for every in before:
+                before[every] = signal.SIG_IGN
+                signal.signal(every, signal.SIG_IGN)
             raise KeyboardInterrupt
         received.append(number)
 
