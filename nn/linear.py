@@ -49,5 +49,9 @@ class Linear(Layer):
             self.grads["b"] = dy.sum(axis=0)
         if not input_grad:
             return None
-        dx = self.buffers.get("dx", self.x.shape, dtype, xp)
-        return xp.matmul(dy, w.T, out=dx).reshape(self.input_shape)
+        # (w dy^T)^T: for small batches BLAS takes half the time of dy w^T.
+        D, n = len(w), len(dy)
+        turned = xp.matmul(w, dy.T, out=self.buffers.get("dx turned", (D, n), dtype, xp))
+        dx = self.buffers.get("dx", (n, D), dtype, xp)
+        dx[...] = turned.T
+        return dx.reshape(self.input_shape)

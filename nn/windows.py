@@ -119,30 +119,35 @@ def windows(x, KH, KW, stride, matrix):
 def fold(matrix, KH, KW, stride, out, buffers):
     """Add each element of matrix (N*OH*OW, KH*KW*C) to the pixel of out (N, H, W, C) it is of.
 
-    The exact transpose of `windows`; out is overwritten. First along the rows of the windows, then
-    across them: KW + KH additions instead of KH * KW.
+    The exact transpose of `windows`; out is overwritten. First down the columns of the windows,
+    then along their rows: KH + KW additions instead of KH * KW.
     """
     xp = array_module(out)
     N, H, W, C = out.shape
     SH, SW = stride
     OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
-    rows = buffers.get("fold", (KH, N, OH, W, C), out.dtype, xp)  # kernel row i of all windows
-    rows.fill(0)
     if C == 1:
-        columns = matrix.T.reshape(KH, KW, N, OH, OW)
-        for j in range(KW):
-            pixels = rows[..., every(j, OW, SW), 0]
-            xp.add(pixels, columns[:, j], out=pixels)
+        columns = matrix.T.reshape(KH, KW, N, OH, OW).transpose(0, 2, 3, 1, 4)
+        rows = buffers.get("fold", (KW, N, H, OW), out.dtype, xp).transpose(1, 2, 0, 3)
     else:
-        columns = matrix.reshape(N, OH, OW, KH, KW, C).transpose(3, 0, 1, 2, 4, 5)
-        view = window_view(rows.reshape(KH * N, OH, W, C), 1, KW, (1, SW)).reshape(columns.shape)
-        # Every `apart`-th window does not overlap the one before: whole rows of KW*C numbers can
-        # be added in one go, a longer run than the C numbers of one pixel.
-        apart = -(-KW // SW)
-        for first in range(min(apart, OW)):
-            pixels = view[:, :, :, first::apart]
-            xp.add(pixels, columns[:, :, :, first::apart], out=pixels)
-    out.fill(0)
+        columns = matrix.reshape(N, OH, OW, KH, KW * C).transpose(3, 0, 1, 2, 4)
+        rows = buffers.get("fold", (N, H, OW, KW * C), out.dtype, xp)  # of windows one row high
+    rows[:, OH * SH if KH >= SH else 0 :] = 0  # else every row is in the first windows' strides
     for i in range(KH):
-        pixels = out[:, every(i, OH, SH)]
-        xp.add(pixels, rows[i], out=pixels)
+        part = rows[:, every(i, OH, SH)]
+        if i < SH:
+            part[...] = columns[i]
+        else:
+            part += columns[i]
+    out.fill(0)
+    if C == 1:
+        for j in range(KW):
+            out[:, :, every(j, OW, SW), 0] += rows[:, :, j]
+        return
+    # Every `apart`-th window does not overlap the one before: whole rows of KW*C numbers can be
+    # added in one go, a longer run than the C numbers of one pixel.
+    view = window_view(out, 1, KW, (1, SW))[:, :, :, 0]  # (N, H, OW, KW, C), pixels shared
+    rows = rows.reshape(view.shape)
+    apart = -(-KW // SW)
+    for first in range(min(apart, OW)):
+        view[:, :, first::apart] += rows[:, :, first::apart]
