@@ -48,7 +48,7 @@ class NodeChains(Chains):
         n = self.units * s["chains"]
         self.temperature = s["temperature"] or 1.0  # ascent follows U at T = 1
         energy = NodeEnergy(
-            parallel(self.network, s["threads"] if xp is np else 1),
+            parallel(self.network, s["threads"] if xp is np else 1, n),
             s["layer"],
             np.repeat(s["unit"], s["chains"]),
             s["position"],

@@ -25,7 +25,8 @@ class Training:
     def __init__(self, settings, network, train, test, xp):
         self.settings, self.network, self.train, self.test = settings, network, train, test
         self.xp = xp
-        self.workers = parallel(self.network, settings["threads"] if xp is np else 1)
+        largest = 2 * max(settings["batch_size"], TEST_BATCH)  # with unlabelled images, too
+        self.workers = parallel(network, settings["threads"] if xp is np else 1, largest)
         self.labelled, self.others = np.arange(len(train)), np.empty(0, int)
         if settings["labels"] is not None:
             self.labelled, self.others = labelled_and_not(

@@ -29,45 +29,33 @@ class NodeEnergy:
         float32 sum would change the acceptance.
         """
         xp = array_module(x)
-        n = len(x)
+        f, dfdx = self.score_and_slope(x)
         gradient = self.buffers.get("gradient", x.shape, x.dtype, xp)
-        f = xp.empty(n, xp.float64)
-
-        def walk(net, chains):
-            f[chains], dfdx = self.score_and_slope(net, x, chains)
-            part = gradient[chains]
-            xp.multiply(x[chains], 1 / self.sigma**2, out=part)
-            part -= dfdx
-            part /= self.temperature
-
-        self.network.each(walk, n)
-        flat = x.reshape(n, -1)
+        xp.multiply(x, 1 / self.sigma**2, out=gradient)
+        gradient -= dfdx
+        gradient /= self.temperature
+        flat = x.reshape(len(x), -1)
         squares = xp.multiply(flat, flat, out=self.buffers.get("squares", flat.shape, x.dtype, xp))
         square = squares.sum(axis=1, dtype=xp.float64)
         return (square / (2 * self.sigma**2) - f) / self.temperature, gradient
 
-    def score_and_slope(self, net, x, chains):
-        """f and df/dx of some of the chains, by one of the threads' nets."""
+    def score_and_slope(self, x):
+        """f (n,) float64 and df/dx like x, in a buffer that the next call reuses."""
         xp = array_module(x)
-        y = net.forward(x[chains], self.layer)
+        y = self.network.forward(x, self.layer)
         if len(self.units) != len(x) or not isinstance(self.units, xp.ndarray):
             self.units = to_device(np.broadcast_to(self.unit, len(x)).copy(), xp)
-        node = (xp.arange(len(y)), *self.position, self.units[chains])
-        dy = self.buffers.get(f"dy from {chains.start}", y.shape, y.dtype, xp)
+        node = (xp.arange(len(y)), *self.position, self.units)
+        f = y[node].astype(xp.float64)
+        dy = self.buffers.get("dy", y.shape, y.dtype, xp)
         dy.fill(0)
         dy[node] = 1
-        return y[node], net.backward(dy, param_grads=False)
+        return f, self.network.backward(dy, param_grads=False)
 
     def is_flat(self, x):
         """Whether df/dx is 0 everywhere in each chain's image, as above a dead ReLU: (n,) bool."""
-        flat = np.empty(len(x), bool)
-
-        def walk(net, chains):
-            _, dfdx = self.score_and_slope(net, x, chains)
-            flat[chains] = ~to_host(dfdx.reshape(len(dfdx), -1).any(axis=1))
-
-        self.network.each(walk, len(x))
-        return flat
+        _, dfdx = self.score_and_slope(x)
+        return ~to_host(dfdx.reshape(len(x), -1).any(axis=1))
 
 
 def check_node(network, layer, units, position):

@@ -60,6 +60,7 @@ class Conv(Layer):
 
         self.input_shape = x.shape
         self.x = pad_image(x, self.pad, 0, self.buffers, dtype)
+        self.at_hand = None
         y = self.buffers.get("y", (N, OH, OW, F), dtype, xp)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
             columns = self._columns(images, channels, OH, OW, dtype)  # (n*OH*OW, KH*KW*D)
@@ -85,10 +86,11 @@ class Conv(Layer):
         xp = array_module(dy)
         dtype = xp.result_type(dy, w)
         dw = self.grads["w"] = self.buffers.get("dw", w.shape, dtype, xp)
-        for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
+        pieces = list(self._pieces(N, OH * OW * KH * KW * D, xp))
+        for images, channels, filters in reversed(pieces):  # the last windows are still there
             columns = self._columns(images, channels, OH, OW, dtype)
             product = columns.T @ dy[images, :, :, filters].reshape(len(columns), -1)
-            if images.start == 0:
+            if images.stop == N:
                 dw[..., filters] = product.reshape(KH, KW, D, -1)
             else:
                 dw[..., filters] += product.reshape(KH, KW, D, -1)
@@ -103,6 +105,7 @@ class Conv(Layer):
         xp = array_module(dy)
         dtype = xp.result_type(dy, w)
         dx = self.buffers.get("dx", self.x.shape, dtype, xp)
+        self.at_hand = None
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
             piece = dx[images, :, :, channels]
             dcolumns = window_matrix(len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp)
@@ -119,7 +122,7 @@ class Conv(Layer):
 
         A product for each group, and on a CPU for as many images at a time as have their windows,
         `numbers` an image, in 2 MiB: these stay in the cache from the copy to the product, and it
-        is cheaper to copy them again for the backward pass than to keep them.
+        is cheaper to copy them again for the backward pass than to keep them all.
         """
         _, _, D, F = self.params["w"].shape
         at_once = max(1, 2**19 // numbers) if xp is np else N
@@ -134,5 +137,8 @@ class Conv(Layer):
         x = self.x[images, :, :, channels]
         xp = array_module(x)
         matrix = window_matrix(len(x), OH, OW, *self.kernel, x.shape[-1], dtype, self.buffers, xp)
-        windows(x, *self.kernel, self.stride, matrix)
+        wanted = images.start, channels.start, dtype
+        if self.at_hand != wanted:
+            windows(x, *self.kernel, self.stride, matrix)
+            self.at_hand = wanted
         return matrix

@@ -91,10 +91,6 @@ class Network:
             dy = layer.backward(dy, param_grads, input_grad or layer is not self.path[0])
         return dy
 
-    def each(self, work, count):
-        """[work(self, all of a batch of `count`)]: what ParallelNetwork does in parts."""
-        return [work(self, slice(0, count))]
-
     def named(self, what="params"):
         """{"conv1.w": array, ...} of all parameters, or with what="grads" of their gradients."""
         return {

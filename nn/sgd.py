@@ -1,7 +1,6 @@
 """Stochastic gradient descent in Caffe's form, and its learning-rate policies."""
 
 from nn.backend import array_module
-from nn.buffers import Buffers
 
 POLICIES = {  # rates by iteration; `size` is the length of a step
     "fixed": lambda lr, it, size: lr,
@@ -24,25 +23,22 @@ class SGD:
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.policy, self.step_size = POLICIES[policy], step_size
         self.it = 0
-        self.buffers = Buffers()
         self.velocity = {name: 0 * w for name, w in network.named().items()}
 
     def rate(self):
         return self.policy(self.lr, self.it, self.step_size)
 
     def step(self):
-        """Update every parameter from the gradients that the last top_down left."""
+        """Update every parameter from the gradients that the last top_down left; uses them up."""
         lr = self.rate()
         for layer_name, layer in self.network.layers.items():
             for key, w in layer.params.items():
                 lr_mult, decay_mult = layer.rates[key]
                 g, V = layer.grads[key], self.velocity[f"{layer_name}.{key}"]
-                xp = array_module(w)
-                scratch = self.buffers.get("scratch", w.shape, w.dtype, xp)
-                decay = xp.multiply(w, self.weight_decay * decay_mult, out=scratch)
-                decay += g
-                decay *= lr * lr_mult
+                rate = lr * lr_mult
                 V *= self.momentum
-                V += decay
+                g *= rate
+                V += g
+                V += array_module(w).multiply(w, rate * self.weight_decay * decay_mult, out=g)
                 w -= V
         self.it += 1

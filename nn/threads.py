@@ -1,10 +1,11 @@
-"""How the processor's cores are shared: our threads split the batch, BLAS keeps to one each.
+"""How the processor's cores are shared: processes split the batch, BLAS keeps to one thread each.
 
 About half of a LeNet step is matrix products; the rest is copies, maxima and sums, which BLAS
-threads cannot help with. So `parallel.py` gives each thread its part of the batch, and BLAS,
-which would fight for the same cores, gets one thread per caller. BLAS reads its environment
-once, when NumPy loads it: import `nn` before `numpy`. If NumPy came first, BLAS keeps its own
-threads and THREADS is 1: the same numbers, more slowly.
+threads cannot help with. So `parallel.py` gives each of several processes its part of the batch,
+and BLAS, which would fight for the same cores, gets one thread in each. BLAS reads its environment
+once, when NumPy loads it: import `nn` before `numpy`. If NumPy came first, or where processes
+cannot be forked safely (not on Linux), BLAS keeps its own threads and THREADS is 1: the same
+numbers, more slowly.
 """
 
 import os
@@ -17,6 +18,7 @@ BLAS_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 MOST = 256  # threads
+CAN_FORK = sys.platform == "linux"  # elsewhere system libraries do not survive it
 
 
 def cores():
@@ -30,8 +32,8 @@ def cores():
 
 
 def load_numpy_with_one_blas_thread():
-    """Import NumPy so that BLAS runs on its caller's thread; return our number of threads."""
-    if "numpy" in sys.modules:
+    """Import NumPy so that BLAS runs on its caller's thread; return our number of processes."""
+    if "numpy" in sys.modules or not CAN_FORK:
         return 1
     threads = cores()
     before = {variable: os.environ.get(variable) for variable in BLAS_VARIABLES}

@@ -140,7 +140,7 @@ def parser():
     option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
     option("--precision", "of the net: float64 where rounding of a score disturbs the acceptance",
            choices=["float32", "float64"])  # fmt: skip
-    option("--threads", "threads that share the chains on the CPU",
+    option("--threads", "processes of one thread each that share the chains on the CPU",
            type=number(int, low=1, high=256), metavar="N")  # fmt: skip
     option("--film", "also an animated GIF of the chains", action="store_true")
     option("--out", "where the samples are kept (default: a new folder under samples/)",

@@ -107,8 +107,8 @@ def parser():
     option("--seed", "of the initial weights and the order of the images",
            type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
     option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
-    option("--threads", "threads that share a batch on the CPU", type=number(int, low=1, high=256),
-           metavar="N")  # fmt: skip
+    option("--threads", "processes of one thread each that share a batch on the CPU",
+           type=number(int, low=1, high=256), metavar="N")  # fmt: skip
     option("--data", "folder with four IDX files, gzipped or not (default: MNIST, included); or "
            "CIFAR-10's binary files; or train/CLASS/*.JPEG and val/CLASS/*.JPEG",
            type=absolute_path, metavar="FOLDER")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The energy of a node: value, gradient, threads, rounding, errors."""
+"""The energy of a node: value, gradient, processes, rounding, errors."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_energy_of_a_node(xp, layer, unit, position):
         )
 
 
-def test_energy_by_threads_is_the_same():
+def test_energy_by_processes_is_the_same():
     net = small_net().to(np, np.float64)
     x = np.random.default_rng(0).standard_normal((40, 10, 12, 2))
     units = np.arange(40) % 3

@@ -1,6 +1,8 @@
-"""Whole nets: gradients, doors, replicas and threads; fillers, SGD, weights."""
+"""Whole nets: gradients, doors, replicas and processes; fillers, SGD, weights."""
 
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -127,12 +129,12 @@ def test_param_grads_and_input_grad_can_be_saved():
     np.testing.assert_array_equal(net.top_down(dy), dx)
 
 
-@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize("count", [1, 17, 40])
-def test_threads_compute_what_one_does(threads, count):
+def test_processes_compute_what_one_does(processes, count):
     rng = np.random.default_rng(3)
     net = small_net().to(np, np.float64)
-    together = ParallelNetwork(small_net().to(np, np.float64), threads)
+    together = ParallelNetwork(small_net().to(np, np.float64), processes)
     x, dy = rng.standard_normal((count, 12, 14, 2)), rng.standard_normal((count, 5))
     for _ in range(2):
         np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-12)
@@ -142,7 +144,42 @@ def test_threads_compute_what_one_does(threads, count):
     assert parallel(net, 1) is net
 
 
-def test_dropout_is_renewed_by_numbers_and_differs_between_threads():
+def test_processes_follow_the_parameters_the_batch_and_the_dtype():
+    rng = np.random.default_rng(3)
+    net, together = small_net(), ParallelNetwork(small_net(), 2)
+    for count in (20, 30):
+        x = rng.standard_normal((count, 12, 14, 2)).astype(np.float32)
+        np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-5, atol=1e-6)
+    for each in (net, together.network):
+        for w in each.named().values():
+            w *= 1.5  # in place, as training does
+    np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-5, atol=1e-5)
+    net.to(np, np.float64)
+    together.network.to(np, np.float64)
+    y = together.bottom_up(x)
+    assert y.dtype == np.float64
+    np.testing.assert_allclose(y, net.bottom_up(x), rtol=1e-12)
+    middle = together.bottom_up(x, to="pool2")
+    np.testing.assert_allclose(middle, net.bottom_up(x, to="pool2"), rtol=1e-12)
+    dy = rng.standard_normal(middle.shape)
+    np.testing.assert_allclose(together.top_down(dy), net.top_down(dy), rtol=1e-10, atol=1e-13)
+
+
+def test_errors_and_ends_of_the_other_processes():
+    together = ParallelNetwork(small_net(), 2)
+    x = np.ones((40, 12, 14, 2), np.float32)
+    together.bottom_up(x)
+    with pytest.raises(ValueError, match="no layer 'nothing'"):
+        together.bottom_up(x, to="nothing")
+    together.bottom_up(x)  # all goes on
+    os.kill(together.pids[0], signal.SIGTERM)  # sent to a whole group: not for this one
+    together.bottom_up(x)
+    os.kill(together.pids[0], signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match="was ended: out of memory"):
+        together.bottom_up(x)
+
+
+def test_dropout_is_renewed_by_numbers_and_differs_between_processes():
     x = np.random.default_rng(0).standard_normal((40, 12, 14, 2)).astype(np.float32)
     together = ParallelNetwork(small_net(dropout=0.5), 2)
 
@@ -238,13 +275,17 @@ def test_sgd_is_caffes_by_hand(xp):
     fc = net.layers["fc"]
     fc.params["w"][...], fc.params["b"][...] = 2.0, 1.0
     sgd = SGD(net, lr=0.1, momentum=0.5, weight_decay=0.01, policy="fixed")
-    fc.grads = {"w": xp.full((1, 1), 3.0), "b": xp.full(1, 4.0)}
-    sgd.step()
+
+    def step():
+        fc.grads = {"w": xp.full((1, 1), 3.0), "b": xp.full(1, 4.0)}
+        sgd.step()
+
+    step()
     V = 0.1 * (3 + 0.01 * 2)
     U = 0.2 * (4 + 0.01 * 1)
     assert fc.params["w"].item() == pytest.approx(2 - V)
     assert fc.params["b"].item() == pytest.approx(1 - U)
-    sgd.step()
+    step()
     V = 0.5 * V + 0.1 * (3 + 0.01 * (2 - V))
     assert fc.params["w"].item() == pytest.approx(2 - 0.1 * 3.02 - V)
     assert sgd.it == 2
