@@ -47,16 +47,20 @@ class ParallelNetwork:
         """bottom_up without the copy: the result is overwritten by the next call."""
         if x.shape[1:] != self.network.input_shape:
             raise ValueError(f"expected images of {self.network.input_shape}, got {x.shape[1:]}")
-        self.start(len(x), np.result_type(x, *self.network.named().values()))
         self.parts = self.split(len(x))
+        if len(self.parts) == 1:
+            return self.network.forward(x, to, train)
+        self.start(len(x), np.result_type(x, *self.network.named().values()))
         after = self.parts[0].stop  # this process's own images need not be shared
         self.x[after : len(x)] = x[after:]
-        shapes = self.each(self.forward_part, x, to, train, self.seeds)
-        self.seeds = ()
+        seeds, self.seeds = self.seeds, ()
+        shapes = self.each(self.forward_part, x, to, train, seeds)
         return self.like(self.y, len(x), shapes[0])
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """top_down without the copy: the result is overwritten by the next call."""
+        if len(self.parts) == 1:
+            return self.network.backward(dy, param_grads, input_grad)
         self.like(self.dy, len(dy), dy.shape[1:])[...] = dy
         self.each(self.backward_part, dy.shape[1:], param_grads, input_grad)
         if param_grads:
@@ -68,7 +72,8 @@ class ParallelNetwork:
 
     def seed(self, *numbers):
         """Renew the dropout generators, differently for each part of the batch."""
-        self.seeds = numbers
+        self.network.seed(*numbers, 0)
+        self.seeds = numbers  # for the others, with their next part
 
     def split(self, count):
         """Slices of a batch of `count` images, one for each process that takes part."""
@@ -95,7 +100,7 @@ class ParallelNetwork:
 
     def forward_part(self, place, part, x, to, train, seeds):
         """In any of the processes: bottom-up for images `part`; the shape of what comes out."""
-        if seeds:
+        if seeds and place:
             self.network.seed(*seeds, place)
         y = self.network.forward((self.x if x is None else x)[part], to, train)
         self.like(self.y, part.stop, y.shape[1:])[part] = y
