@@ -1,5 +1,8 @@
 """Local response normalisation: each number is divided by the size of its neighbours."""
 
+import numpy as np
+
+from nn import kernels
 from nn.backend import array_module
 from nn.layer import Layer
 
@@ -24,6 +27,13 @@ class LRN(Layer):
     def forward(self, x, train=False):
         xp = array_module(x)
         get = self.buffers.get
+        if xp is not np:
+            self.x = xp.ascontiguousarray(x)
+            self.scale, self.power, self.y = (get(n, x.shape, x.dtype, xp) for n in "spy")
+            share = self.alpha / self.neighbours
+            kernels.lrn(self.x, self.scale, self.power, self.y, self.size, self.across, share,
+                        self.beta, self.k)  # fmt: skip
+            return self.y
         squares = xp.multiply(x, x, out=get("squares", x.shape, x.dtype, xp))
         scale = self.neighbour_sum(squares, "scale")
         scale *= self.alpha / self.neighbours
@@ -36,6 +46,12 @@ class LRN(Layer):
     def backward(self, dy, param_grads=True, input_grad=True):
         xp = array_module(dy)
         get = self.buffers.get
+        if xp is not np:
+            dx = get("dx", dy.shape, dy.dtype, xp)
+            share = 2 * self.alpha * self.beta / self.neighbours
+            kernels.lrn_backward(xp.ascontiguousarray(dy), self.x, self.scale, self.power, self.y,
+                                 dx, self.size, self.across, share)  # fmt: skip
+            return dx
         ratio = xp.multiply(dy, self.y, out=get("squares", dy.shape, dy.dtype, xp))
         ratio /= self.scale
         spread = self.neighbour_sum(ratio, "spread")

@@ -3,6 +3,9 @@
 import math
 from functools import cache
 
+import numpy as np
+
+from nn import kernels
 from nn.backend import array_module
 from nn.buffers import Buffers
 from nn.layer import Layer
@@ -56,9 +59,16 @@ def max_pool(x, kernel, stride, pad=0, ceil=True, buffers=None):
     Windows that reach over the border see -inf there. First along the rows of each window, then
     across them: KH + KW passes instead of KH * KW.
     """
-    (KH, KW), (SH, SW), (OH, OW), sides = pool_geometry(*x.shape[1:3], kernel, stride, pad, ceil)
+    geometry = pool_geometry(*x.shape[1:3], kernel, stride, pad, ceil)
+    (KH, KW), (SH, SW), (OH, OW), sides = geometry
     buffers = buffers or Buffers()
     xp = array_module(x)
+    if xp is not np:
+        shape = len(x), OH, OW, x.shape[3]
+        value = buffers.get("value", shape, x.dtype, xp)
+        argmax = buffers.get("argmax", shape, xp.uint8, xp)
+        kernels.max_pool(x, geometry, value, argmax)
+        return value, argmax
     x = pad_image(x, sides, -float("inf"), buffers, x.dtype)
 
     covered_H = (OH - 1) * SH + KH
@@ -80,6 +90,10 @@ def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
     (KH, KW), (SH, SW), ((top, _), (left, _)) = window_geometry(kernel, stride, pad)
     buffers = buffers or Buffers()
     xp = array_module(dy)
+    if xp is not np:
+        dx = buffers.get("dx", tuple(input_shape), dy.dtype, xp)
+        kernels.argmax_unpool(dy, argmax, (KH, KW), (SH, SW), top, left, dx)
+        return dx
     padded_H, padded_W = max(top + H, (OH - 1) * SH + KH), max(left + W, (OW - 1) * SW + KW)
     dx = buffers.get("dx", (N, padded_H, padded_W, C), dy.dtype, xp)
     tiled = (KH, KW) == (SH, SW) and (OH * SH, OW * SW) == (padded_H, padded_W)

@@ -8,6 +8,9 @@ A convolution is then one matrix product, and its backward pass another two and 
 
 from functools import cache
 
+import numpy as np
+
+from nn import kernels
 from nn.backend import array_module
 
 
@@ -85,13 +88,13 @@ def pad_image(x, sides, value, buffers, dtype):
 
 
 def window_matrix(N, OH, OW, KH, KW, C, dtype, buffers, xp):
-    """An uninitialised matrix for windows or fold, in the memory order that suits C.
+    """An uninitialised matrix for windows or fold, on a CPU in the memory order that suits C.
 
     A copy runs as fast as its contiguous runs are long. With several channels a run is a row of
     the window, KW*C numbers, so each window is stored as a row. With one channel it is a row of
     outputs, OW numbers, so the matrix is stored column by column: (KH, KW, N, OH, OW).
     """
-    if C == 1:
+    if C == 1 and xp is np:
         return buffers.get("columns", (KH * KW, N * OH * OW), dtype, xp).T
     return buffers.get("columns", (N * OH * OW, KH * KW * C), dtype, xp)
 
@@ -102,18 +105,19 @@ def window_view(x, KH, KW, stride):
     SH, SW = stride
     OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
     n, h, w, c = x.strides
-    return array_module(x).lib.stride_tricks.as_strided(
-        x, (N, OH, OW, KH, KW, C), (n, h * SH, w * SW, h, w, c)
-    )
+    return np.lib.stride_tricks.as_strided(x, (N, OH, OW, KH, KW, C), (n, h * SH, w * SW, h, w, c))
 
 
 def windows(x, KH, KW, stride, matrix):
     """Copy the windows of x (N, H, W, C) into matrix (N*OH*OW, KH*KW*C) of window_matrix."""
+    if array_module(x) is not np:
+        kernels.windows(x, KH, KW, stride, matrix)
+        return
     view = window_view(x, KH, KW, stride)
     if x.shape[-1] == 1:
         view = view[..., 0].transpose(3, 4, 0, 1, 2)  # (KH, KW, N, OH, OW)
         matrix = matrix.T
-    array_module(x).copyto(matrix.reshape(view.shape), view)
+    np.copyto(matrix.reshape(view.shape), view)
 
 
 def fold(matrix, KH, KW, stride, out, buffers):
@@ -122,16 +126,18 @@ def fold(matrix, KH, KW, stride, out, buffers):
     The exact transpose of `windows`; out is overwritten. First down the columns of the windows,
     then along their rows: KH + KW additions instead of KH * KW.
     """
-    xp = array_module(out)
+    if array_module(out) is not np:
+        kernels.fold(matrix, KH, KW, stride, out)
+        return
     N, H, W, C = out.shape
     SH, SW = stride
     OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
     if C == 1:
         columns = matrix.T.reshape(KH, KW, N, OH, OW).transpose(0, 2, 3, 1, 4)
-        rows = buffers.get("fold", (KW, N, H, OW), out.dtype, xp).transpose(1, 2, 0, 3)
+        rows = buffers.get("fold", (KW, N, H, OW), out.dtype).transpose(1, 2, 0, 3)
     else:
         columns = matrix.reshape(N, OH, OW, KH, KW * C).transpose(3, 0, 1, 2, 4)
-        rows = buffers.get("fold", (N, H, OW, KW * C), out.dtype, xp)  # of windows one row high
+        rows = buffers.get("fold", (N, H, OW, KW * C), out.dtype)  # of windows one row high
     rows[:, OH * SH if KH >= SH else 0 :] = 0  # else every row is in the first windows' strides
     for i in range(KH):
         part = rows[:, every(i, OH, SH)]

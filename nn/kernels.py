@@ -1,0 +1,94 @@
+"""The same as windows, fold, max_pool, argmax_unpool and LRN, each in one launch on a GPU.
+
+The array versions take a dozen launches each, and on a GPU a launch costs more than the arithmetic
+of a LeNet. They remain the specification: tests/test_kernels.py compares the kernels of kernels.cu
+with them, on a GPU, or compiled for the CPU where there is none.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from nn.backend import array_module
+
+SOURCE = Path(__file__).with_name("kernels.cu")
+THREADS = 256  # of a block
+CTYPES = {"float32": "float", "float64": "double"}
+
+
+def source(dtype):
+    return f"typedef {CTYPES[str(dtype)]} T;\n{SOURCE.read_text()}"
+
+
+@cache
+def module(xp, dtype):
+    """kernels.cu compiled for this dtype, at its first use in a process."""
+    return xp.RawModule(code=source(dtype))
+
+
+def launch(name, result, *arguments):
+    """Run the kernel of this name with a thread for each element of the array `result`."""
+    kernel = module(array_module(result), result.dtype).get_function(name)
+    kernel((-(-result.size // THREADS),), (THREADS,), arguments)
+
+
+def side_by_side(x):
+    """x, or a copy of it, with the channels of a pixel next to each other in memory."""
+    return x if x.strides[3] == x.itemsize else array_module(x).ascontiguousarray(x)
+
+
+def offsets(x):
+    """How many elements apart neighbours along N, H and W are."""
+    return [step // x.itemsize for step in x.strides[:3]]
+
+
+def windows(x, KH, KW, stride, matrix):
+    """See nn/windows.py; matrix (N*OH*OW, KH*KW*C) in order of its rows."""
+    N, H, W, C = x.shape
+    SH, SW = stride
+    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    x = side_by_side(x)
+    launch("windows", matrix, x, matrix, matrix.size, OH, OW, KH, KW, C, SH, SW, *offsets(x))
+
+
+def fold(matrix, KH, KW, stride, out):
+    """See nn/windows.py; the channels of out are side by side."""
+    N, H, W, C = out.shape
+    SH, SW = stride
+    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    launch("fold", out, matrix, out, out.size, H, W, OH, OW, KH, KW, C, SH, SW, *offsets(out))
+
+
+def max_pool(x, geometry, value, argmax):
+    """See nn/pool.py; geometry is what pool_geometry returns for x."""
+    (KH, KW), (SH, SW), (OH, OW), ((top, _), (left, _)) = geometry
+    _, H, W, C = x.shape
+    x = side_by_side(x)
+    launch("max_pool", value, x, value, argmax, value.size, H, W, C, OH, OW, KH, KW, SH, SW, top,
+           left, *offsets(x))  # fmt: skip
+
+
+def argmax_unpool(dy, argmax, kernel, stride, top, left, dx):
+    """See nn/pool.py; dx (N, H, W, C) is the result."""
+    _, H, W, C = dx.shape
+    _, OH, OW, _ = dy.shape
+    dy = side_by_side(dy)
+    launch("argmax_unpool", dx, dy, argmax, dx, dx.size, H, W, C, OH, OW, *kernel, *stride, top,
+           left, *offsets(dy))  # fmt: skip
+
+
+def reach(size, across):
+    """How far neighbours are along H, W and C."""
+    return (0, 0, size // 2) if across else (size // 2, size // 2, 0)
+
+
+def lrn(x, scale, power, y, size, across, share, beta, k):
+    """See nn/lrn.py; share = alpha / M."""
+    _, H, W, C = x.shape
+    launch("lrn", y, x, scale, power, y, y.size, H, W, C, *reach(size, across), share, beta, k)
+
+
+def lrn_backward(dy, x, scale, power, y, dx, size, across, share):
+    """See nn/lrn.py; share = 2 alpha beta / M."""
+    _, H, W, C = x.shape
+    launch("lrn_backward", dx, dy, x, scale, power, y, dx, dx.size, H, W, C, *reach(size, across),
+           share)  # fmt: skip

@@ -1,0 +1,155 @@
+"""The CUDA kernels against the array versions: on a GPU, or as C++ where there is none."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nn import kernels, pool, windows
+from nn.buffers import Buffers
+from nn.lrn import LRN
+from tests.cases import seeds
+
+# What CUDA brings, for one thread after the other.
+PRELUDE = """
+#include <cmath>
+#define __global__
+struct { long long x; } blockIdx, blockDim = {1}, threadIdx = {0};
+"""
+CODES = {"long long": ctypes.c_longlong, "double": ctypes.c_double}
+
+
+def as_loops(source):
+    """Beside each kernel a function that runs it for every element: (C++, {name: parameters})."""
+    found = re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source)
+    parameters = {name: [" ".join(p.split()) for p in text.split(",")] for name, text in found}
+    loops = [
+        f'extern "C" void all_{name}({", ".join(each)}) {{ for (long long i = 0; i < size; i++) '
+        f"{{ blockIdx.x = i; {name}({', '.join(re.split(r'[ *]', p)[-1] for p in each)}); }} }}"
+        for name, each in parameters.items()
+    ]
+    return "\n".join([PRELUDE, source, *loops]), parameters
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """{dtype: (library, parameters)} of kernels.cu, compiled for the CPU."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler to try the CUDA kernels on the CPU")
+    made = {}
+    for dtype in ("float32", "float64"):
+        code, parameters = as_loops(kernels.source(dtype))
+        place = tmp_path_factory.mktemp(dtype)
+        (place / "kernels.cpp").write_text(code)
+        command = [compiler, "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-o",
+                   place / "kernels.so", place / "kernels.cpp"]  # fmt: skip
+        subprocess.run(command, check=True)
+        made[dtype] = ctypes.CDLL(str(place / "kernels.so")), parameters
+    return made
+
+
+@pytest.fixture(scope="module")
+def on_cpu(compiled):
+    """kernels.launch for NumPy arrays."""
+
+    def launch(name, result, *arguments):
+        library, parameters = compiled[str(result.dtype)]
+        assert len(arguments) == len(parameters[name])
+        converted = []
+        for argument, parameter in zip(arguments, parameters[name], strict=True):
+            if "*" in parameter:
+                kind = np.uint8 if "unsigned char" in parameter else result.dtype
+                assert argument.dtype == kind
+                converted.append(ctypes.c_void_p(argument.ctypes.data))
+            else:
+                converted.append(CODES[parameter.rpartition(" ")[0]](argument))
+        getattr(library, f"all_{name}")(*converted)
+
+    before, kernels.launch = kernels.launch, launch
+    yield
+    kernels.launch = before
+
+
+@st.composite
+def geometries(draw, pooling=False):
+    """(kernel, stride, pad, shape of the images, rng)."""
+    kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    stride = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    top = [draw(st.integers(0, k - 1)) if pooling else 0 for k in kernel]
+    H, W = (k + draw(st.integers(0, 7)) for k in kernel)
+    shape = draw(st.integers(1, 3)), H, W, draw(st.integers(1, 3))
+    return kernel, stride, tuple((p, p) for p in top), shape, np.random.default_rng(draw(seeds))
+
+
+@given(case=geometries(), dtype=st.sampled_from(["float32", "float64"]))
+def test_windows_and_fold(on_cpu, case, dtype):
+    (KH, KW), stride, _, (N, H, W, C), rng = case
+    whole = rng.standard_normal((N, H, W, C + 2)).astype(dtype)
+    x = whole[..., 1 : 1 + C]  # some of the channels, as with groups
+    OH, OW = ((n - k) // s + 1 for n, k, s in zip((H, W), (KH, KW), stride, strict=True))
+    matrix = np.full((N * OH * OW, KH * KW * C), np.nan, dtype)
+    kernels.windows(x, KH, KW, stride, matrix)
+    expected = windows.window_matrix(N, OH, OW, KH, KW, C, dtype, Buffers(), np)
+    windows.windows(x, KH, KW, stride, expected)
+    np.testing.assert_array_equal(matrix, expected)
+    matrix[...] = expected[...] = rng.integers(-9, 9, matrix.shape)  # sums are exact
+    out, plain = whole.copy(), whole.copy()
+    kernels.fold(matrix, KH, KW, stride, out[..., 1 : 1 + C])
+    windows.fold(expected, KH, KW, stride, plain[..., 1 : 1 + C], Buffers())
+    np.testing.assert_array_equal(out, plain)
+
+
+@given(case=geometries(pooling=True), ceil=st.booleans(), values=st.sampled_from([3, 1000]))
+def test_max_pool_and_unpool(on_cpu, case, ceil, values):
+    kernel, stride, pad, shape, rng = case
+    x = rng.integers(0, values, shape).astype(np.float32)  # with ties, or nearly without
+    geometry = pool.pool_geometry(*shape[1:3], kernel, stride, pad, ceil)
+    expected, expected_argmax = pool.max_pool(x, kernel, stride, pad, ceil)
+    value, argmax = np.empty(expected.shape, np.float32), np.empty(expected.shape, np.uint8)
+    kernels.max_pool(x, geometry, value, argmax)
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(argmax, expected_argmax)
+    dy = rng.integers(-9, 9, (*value.shape[:3], value.shape[3] + 1)).astype(np.float32)[..., 1:]
+    dx = np.empty(shape, np.float32)
+    (top, _), (left, _) = pad
+    kernels.argmax_unpool(dy, argmax, kernel, stride, top, left, dx)
+    plain = pool.argmax_unpool(dy, argmax, shape, kernel, stride, pad)
+    np.testing.assert_array_equal(dx, plain)
+
+
+def test_a_nan_is_the_maximum(on_cpu):
+    x = np.array([1, np.nan, 3, 2], np.float32).reshape(1, 2, 2, 1)
+    value, argmax = np.empty((1, 1, 1, 1), np.float32), np.empty((1, 1, 1, 1), np.uint8)
+    kernels.max_pool(x, pool.pool_geometry(2, 2, 2, 2, 0, True), value, argmax)
+    assert np.isnan(value).all()
+    assert np.isnan(pool.max_pool(x, 2, 2)[0]).all()
+
+
+@given(across=st.booleans(), size=st.sampled_from([1, 3, 5]), seed=seeds)
+def test_lrn(on_cpu, across, size, seed):
+    rng = np.random.default_rng(seed)
+    layer = LRN(size, alpha=0.3, beta=0.6, k=1.5, across=across)
+    x = rng.standard_normal((2, *rng.integers(1, 6, 3)))
+    dy = rng.standard_normal(x.shape)
+    y, dx = layer.forward(x), layer.backward(dy)
+    found = SimpleNamespace(**{n: np.empty_like(x) for n in ("scale", "power", "y", "dx")})
+    share = layer.alpha / layer.neighbours
+    kernels.lrn(x, found.scale, found.power, found.y, size, across, share, layer.beta, layer.k)
+    np.testing.assert_allclose(found.y, y, rtol=1e-12)
+    kernels.lrn_backward(dy, x, found.scale, found.power, found.y, found.dx, size, across,
+                         2 * layer.beta * share)  # fmt: skip
+    np.testing.assert_allclose(found.dx, dx, rtol=1e-9, atol=1e-12)
+
+
+def test_channels_that_are_apart_are_brought_together():
+    x = np.arange(8.0, dtype=np.float32).reshape(1, 1, 1, 8)[..., ::2]
+    together = kernels.side_by_side(x)
+    np.testing.assert_array_equal(together, x)
+    assert together.flags.c_contiguous
