@@ -75,13 +75,14 @@ def training_curves(rows, title, path):
 
 
 def error_plot(columns, published, title, path):
-    """A dot for each seed and a bar for the mean of each column; the paper's numbers as lines.
+    """A dot for each seed, the mean of each column and the paper's number as lines.
 
     columns: {"DG": [errors of the seeds], ...}; published: {"DG": error, ...}, or {}.
     """
     figure, axis = plt.subplots(figsize=(4.2, 3.4), layout="constrained")
     for place, (name, errors) in enumerate(columns.items()):
-        axis.bar(place, np.mean(errors), 0.6, color="0.85")
+        axis.hlines(np.mean(errors), place - 0.3, place + 0.3, color="k",
+                    label="mean" if not place else None)  # fmt: skip
         across = place + np.linspace(-0.15, 0.15, len(errors))
         axis.plot(
             across, errors, "o", color="tab:blue", ms=4, label="a seed" if not place else None
@@ -90,8 +91,9 @@ def error_plot(columns, published, title, path):
             axis.hlines(published[name], place - 0.3, place + 0.3, color="tab:red",
                         label="paper" if not place else None)  # fmt: skip
     numbers = [e for errors in columns.values() for e in errors] + list(published.values())
+    room = 0.2 * (max(numbers) - min(numbers)) + 0.01 * max(numbers)
     axis.set(xticks=range(len(columns)), xticklabels=columns, title=title,
-             ylim=(max(0, 2 * min(numbers) - 1.1 * max(numbers)), 1.1 * max(numbers)))  # fmt: skip
+             ylim=(max(0, min(numbers) - room), max(numbers) + room))  # fmt: skip
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8)
     save_figure(figure, path, dpi=150)

@@ -1,0 +1,107 @@
+"""How time and memory grow with the batch, the chains and the image.
+
+    python -m benchmarks.growth
+
+LeNet's training step and its df/dx by the number of images, and df/dx of a conv3 node of
+torchvision's AlexNet by the size of its image. A ratio of 1 means: per image (or pixel) as much as
+in the row above. --device gpu measures CuPy.
+"""
+
+import nn  # noqa: F401  before NumPy: nn/threads.py says why
+
+# isort: split
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from benchmarks.versus import memory
+from losses.generative import generative_loss
+from nn.backend import choose_device
+from nn.nets import build
+from nn.parallel import parallel
+from nn.sgd import SGD
+from nn.threads import THREADS
+from report.console import fail_in_one_line
+
+BATCHES = (1, 4, 16, 64, 256, 1024)
+SIDES = (99, 163, 227, 323)  # pixels
+
+
+def milliseconds(work, xp, seconds=1.0):
+    """The median time of work(), called for about so long and at least three times."""
+    work()
+    times = []
+    while len(times) < 3 or sum(times) < seconds:
+        start = time.perf_counter()
+        work()
+        if xp is not np:
+            xp.cuda.Stream.null.synchronize()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def training_step(images, xp):
+    """A step of GG with LeNet on a batch of so many images."""
+    network = build("lenet").to(xp)
+    workers, sgd = share(network, xp, images), SGD(network, lr=0.001)
+    x, labels = xp.ones((images, 28, 28, 1), np.float32), xp.arange(images) % 10
+
+    def step():
+        _, dscores, _ = generative_loss(workers.bottom_up(x, train=True), labels)
+        workers.top_down(dscores, input_grad=False)
+        sgd.step()
+
+    return step
+
+
+def slope(network, images, xp):
+    """df/dx of one score (or the centre of a map) for so many images."""
+    workers = share(network.to(xp), xp, images)
+    x = xp.ones((images, *network.input_shape), np.float32)
+    dy = xp.zeros((images, *network.shapes[network.last]), np.float32)
+    dy.reshape(images, -1)[:, 3] = 1
+
+    def derivative():
+        workers.bottom_up(x)
+        workers.top_down(dy, param_grads=False)
+
+    return derivative
+
+
+def share(network, xp, images):
+    return parallel(network, THREADS if xp is np else 1, images)
+
+
+def table(title, unit, rows, xp):
+    """rows: (size, function that returns the work) from small to large."""
+    print(f"\n| {title}, by {unit} | milliseconds | each, beside the row above | MiB so far |")
+    print("|---|---|---|---|")
+    before = None
+    for size, make in rows:
+        took = milliseconds(make(), xp)
+        ratio = f"{took / size / before:.2f}" if before else ""
+        print(f"| {size:,} | {took:.2f} | {ratio} | {memory():.0f} |", flush=True)
+        before = took / size
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="cpu")
+    with fail_in_one_line(status=2):
+        xp, device = choose_device(parser.parse_args().device)
+    print(f"{device}, {THREADS} processes")
+    steps = [(n, lambda n=n: training_step(n, xp)) for n in BATCHES]
+    table("LeNet, training step", "images", steps, xp)
+    slopes = [(n, lambda n=n: slope(build("lenet"), n, xp)) for n in BATCHES]
+    table("LeNet, df/dx", "images", slopes, xp)
+    whole = build("alexnet-torchvision", up_to="conv3")
+    sides = [(side**2, lambda s=side: slope(whole.up_to("conv3", (s, s)), 1, xp)) for side in SIDES]
+    table("AlexNet's conv3, df/dx of one image", "pixels", sides, xp)
+
+
+if __name__ == "__main__":
+    main()
