@@ -23,6 +23,13 @@ TARGETS = {
     )
 }  # fmt: skip
 
+USED = {  # options that a target has a use for; --out is for all
+    "table": ("seeds", "data", "quick", "device"),
+    "figure": ("quick", "device", "weights"),
+}
+
+UNSET = {"seeds": None, "data": None, "quick": False, "device": "auto", "weights": None}
+
 EPILOG = """\
 Everything is kept under --out: the runs, which go on where they were when the same command is given
 again; and NAME.md, NAME.json and NAME.png with what came out.
@@ -42,9 +49,9 @@ def parser():
     p.add_argument(
         "--seeds",
         type=number(int, low=1, high=1000),
-        default=None,
+        default=UNSET["seeds"],
         metavar="N",
-        help="trainings of each kind (default 5 for table1, 3 for table3, else 1)",
+        help="trainings of each kind (default 5 for table1, 3 for table3, else 1; --quick 1)",
     )
     p.add_argument(
         "--data",
@@ -74,12 +81,21 @@ def check_layout(folder):
         )
 
 
+def check_options(name, settings):
+    """ValueError if an option is given that this target has no use for."""
+    used = USED.get(name.rstrip("0123456789"), ())
+    for option, unset in UNSET.items():
+        if option not in used and getattr(settings, option) != unset:
+            raise ValueError(f"{name} has no use for --{option}")
+
+
 def main(argv=None):
     settings = parser().parse_args(argv)
     name = settings.target
     if settings.quick:
         settings.out = settings.out / "quick"
     with fail_in_one_line(status=2):
+        check_options(name, settings)
         if name in figures.CLASSES and not settings.weights:
             raise ValueError(figures.NO_WEIGHTS.format(name))
         if settings.weights:

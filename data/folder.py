@@ -67,7 +67,7 @@ def decode(path, shape):
     try:
         with Image.open(path) as image:
             image.draft("RGB" if C == 3 else "L", (W, H))  # a large JPEG is decoded at half size
-            if image.mode.startswith("I;16"):
+            if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
                 image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
             elif image.mode in ("I", "F"):
                 return f"{path}: pixels of 32 bits, whose range is not known"

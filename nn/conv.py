@@ -33,6 +33,7 @@ class Conv(Layer):
         self.filters, self.groups = filters, groups
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
         self.pad = pad_sides(pad)
+        self.at_hand = None  # which windows were copied last, and where to
         self.filler, self.bias_filler = filler, bias_filler
 
     def initialize(self, input_shape, rng):
@@ -87,10 +88,10 @@ class Conv(Layer):
         dtype = xp.result_type(dy, w)
         dw = self.grads["w"] = self.buffers.get("dw", w.shape, dtype, xp)
         pieces = list(self._pieces(N, OH * OW * KH * KW * D, xp))
-        for images, channels, filters in reversed(pieces):  # the last windows are still there
+        for images, channels, filters in reversed(pieces):  # the last windows are still at hand
             columns = self._columns(images, channels, OH, OW, dtype)
             product = columns.T @ dy[images, :, :, filters].reshape(len(columns), -1)
-            if images.stop == N:
+            if images.stop == N:  # the first, as they are reversed
                 dw[..., filters] = product.reshape(KH, KW, D, -1)
             else:
                 dw[..., filters] += product.reshape(KH, KW, D, -1)
@@ -105,7 +106,7 @@ class Conv(Layer):
         xp = array_module(dy)
         dtype = xp.result_type(dy, w)
         dx = self.buffers.get("dx", self.x.shape, dtype, xp)
-        self.at_hand = None
+        self.at_hand = None  # dcolumns take the windows' place in memory
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
             piece = dx[images, :, :, channels]
             dcolumns = window_matrix(len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp)
@@ -137,7 +138,7 @@ class Conv(Layer):
         x = self.x[images, :, :, channels]
         xp = array_module(x)
         matrix = window_matrix(len(x), OH, OW, *self.kernel, x.shape[-1], dtype, self.buffers, xp)
-        wanted = images.start, channels.start, dtype
+        wanted = images.start, channels.start, dtype, self.buffers
         if self.at_hand != wanted:
             windows(x, *self.kernel, self.stride, matrix)
             self.at_hand = wanted

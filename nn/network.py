@@ -160,4 +160,5 @@ class Network:
         twin = Network.__new__(Network)
         twin.__dict__.update(self.__dict__)
         twin.layers = {name: layer.replica() for name, layer in self.layers.items()}
+        twin.path = []  # it has not run yet
         return twin

@@ -78,7 +78,9 @@ def image_shape(path, dims, input_shape):
     C, H, W = dims[1:] or (0, 0, 0)
     places = list(zip(input_shape or (0, 0, 0), (H, W, C), USUAL, strict=True))
     if any(ours and theirs and ours != theirs for ours, theirs, _ in places):
-        raise ValueError(f"{path} is for images of (H, W, C) = {(H, W, C)}, not {input_shape}")
+        raise ValueError(
+            f"{path} is for images of (H, W, C) = {(H, W, C)}, not {tuple(input_shape)}; 0 is open"
+        )
     return tuple(ours or theirs or usual for ours, theirs, usual in places)
 
 

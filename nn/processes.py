@@ -3,12 +3,17 @@
 import math
 import mmap
 import os
+import pickle
 import signal
+import traceback
 import warnings
+import weakref
 from contextlib import suppress
 from multiprocessing import Pipe
 
 import numpy as np
+
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def shared(shape, dtype):
@@ -18,58 +23,98 @@ def shared(shape, dtype):
     return np.frombuffer(memory, dtype, size).reshape(shape)
 
 
-def fork(worker):
-    """(pipe, number) of a new process that calls methods of worker; see `serve`."""
-    here, there = Pipe()
-    with warnings.catch_warnings():
-        # Python warns of forks beside threads, whose locks the child would wait for in vain. Ours
-        # only computes: it waits for nothing but its pipe.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        serve(worker, there)
-    there.close()
-    return here, pid
+class Workers:
+    """`count` processes that call methods of `worker`, an object as it is at the fork.
+
+    OSError if the system allows no more processes. They end with this object, or with the process
+    that made it.
+    """
+
+    def __init__(self, worker, count):
+        self.pipes, self.pids = [], []
+        self.end = weakref.finalize(self, end, self.pipes, self.pids, os.getpid())
+        try:
+            for _ in range(count):
+                self.fork(worker)
+        except OSError as error:
+            self.end()
+            raise OSError(error.errno, f"no process to share the work: {error.strerror}") from None
+
+    def fork(self, worker):
+        """Add a process."""
+        here, there = Pipe()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child ignores them
+        with warnings.catch_warnings():
+            # Python warns of forks beside threads, whose locks the child would wait for in vain.
+            # Ours only computes: it waits for nothing but its pipe.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            serve(worker, there, [here, *self.pipes])
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        there.close()
+        self.pipes.append(here)
+        self.pids.append(pid)
+
+    def ask(self, place, method, *arguments):
+        """Let a process call worker.method(*arguments)."""
+        with suppress(ConnectionError):  # then its answer says that it has ended
+            self.pipes[place].send((method, *arguments))
+
+    def answer(self, place):
+        """What that call returned. Raises what it raised; ChildProcessError without an answer."""
+        try:
+            reply = self.pipes[place].recv()
+        except (EOFError, ConnectionError):
+            told = "a process that shared the work was killed: no memory left?"
+            raise ChildProcessError(told) from None
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
-def serve(worker, connection):
-    """What a forked process does until the pipe is closed: for each ("method", *arguments) in it,
-    worker.method(*arguments), whose result or exception goes back. Never returns."""
-    keep = connection.fileno()
-    os.closerange(3, keep)  # locks and others' pipes: they should end with their owners
-    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
-    for number in (signal.SIGINT, signal.SIGTERM):  # are for who gives the orders
-        signal.signal(number, signal.SIG_IGN)
-    np.seterr(over="ignore", invalid="ignore")  # of losses and energies, which are looked at
+def serve(worker, pipe, others):
+    """What a forked process does until its pipe is closed: calls, and their answers. Never returns.
+
+    others: the pipes that it has inherited and must not keep open.
+    """
     try:
+        for number in SIGNALS:  # are for the process that asks
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        for other in others:
+            other.close()
+        keep = max(2, pipe.fileno())
+        os.closerange(3, keep)  # open files, and their locks, are not for us
+        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+        np.seterr(over="ignore", invalid="ignore")  # of losses and energies, which are looked at
         while True:
-            method, *arguments = connection.recv()
+            method, *arguments = pipe.recv()
             try:
                 reply = getattr(worker, method)(*arguments)
-            except Exception as error:  # noqa: BLE001  raised again where the order came from
-                reply = error
-            connection.send(reply)
-    finally:  # nobody is left who could give orders
+            except Exception as error:  # noqa: BLE001  raised again where the answer is read
+                if os.environ.get("TRACEBACK"):  # for whoever mends this program
+                    traceback.print_exc()
+                reply = sendable(error)
+            pipe.send(reply)
+    finally:  # nobody is left who could ask
         os._exit(0)
 
 
-def ask(connection, method, *arguments):
-    """Let a process do something; its `answer` says if it was ended."""
-    with suppress(ConnectionError):
-        connection.send((method, *arguments))
-
-
-def answer(connection):
-    """What a process says when its part is done, or an exception."""
+def sendable(error):
+    """error, or what it says if it cannot go through a pipe."""
     try:
-        return connection.recv()
-    except (EOFError, ConnectionError):
-        return ChildProcessError("a process that shared the work was ended: out of memory?")
+        return pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def end(connections, pids):
+def end(pipes, pids, owner):
     """Let processes end, and wait until they have."""
-    while connections:
-        connections.pop().close()
+    if os.getpid() != owner:
+        return  # a forked process has no children
+    while pipes:
+        pipes.pop().close()
     while pids:
-        os.waitpid(pids.pop(), 0)
+        with suppress(ChildProcessError):  # where dead children are not waited for
+            os.waitpid(pids.pop(), 0)

@@ -6,6 +6,9 @@ import signal
 import sys
 from contextlib import contextmanager
 
+if sys.stderr is None:  # closed by who started us; progress bars want one
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for as long as the program runs
+
 
 def one_line(error):
     """The message of an exception without line breaks, with the file an OSError is about."""

@@ -63,9 +63,10 @@ def named_unit(word):
 
 
 def two_numbers(text):
-    """An argparse type: "row,column" or "height,width"."""
+    """An argparse type: "row,column" or "height,width"; one number stands for both."""
     try:
-        first, second = (int(part) for part in text.split(","))
+        first, *rest = (int(part) for part in text.split(","))
+        (second,) = rest or [first]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 3,4: two whole numbers") from None
     return [first, second]

@@ -26,7 +26,7 @@ NO_WEIGHTS = (
 )
 
 
-def sampling(folder, settings, *options):
+def sampling_job(folder, settings, *options):
     """A run of visualize.py."""
     common = ["--seed", 0, "--device", settings.device, "--threads", 1]
     return Job("visualize.py", [*options, *common], folder)
@@ -40,7 +40,7 @@ def given_net(settings):
     return options
 
 
-def found(job):
+def result_of(job):
     return json.loads((job.folder / "diagnostics.json").read_text())
 
 
@@ -49,7 +49,7 @@ def as_table(jobs):
     rows = ["| node | chains | acceptance | energy error | score | seconds a sample |",
             "|---|---|---|---|---|---|"]  # fmt: skip
     for job in jobs:
-        result = found(job)
+        result = result_of(job)
         s = result["settings"]
         seconds = result["seconds"] / s["chains"] / len(s["unit"])
         for row in result["units"]:
@@ -65,7 +65,7 @@ def report(jobs, paper, differs):
     """(lines of Markdown, all numbers) of a figure."""
     lines = [f"The paper: {paper}."]
     lines += [line for d in differs for line in ("", f"Differs from the paper: {d}.")]
-    return [*lines, "", *as_table(jobs)], {job.folder.name: found(job)["units"] for job in jobs}
+    return [*lines, "", *as_table(jobs)], {job.folder.name: result_of(job)["units"] for job in jobs}
 
 
 def figure3(settings):
@@ -76,7 +76,7 @@ def figure3(settings):
     else:
         options = ["--unit", "0-9", "--chains", 1]
         differs = ["LeNet's ten digits, as no --weights of AlexNet are given"]
-    job = sampling(place / "chains", settings, *options)
+    job = sampling_job(place / "chains", settings, *options)
     run_all([job], "figure3", 1)
     shutil.copy(job.folder / "sequence.png", settings.out / "figure3.png")
     return report([job], "one chain on the starfish node of AlexNet, from noise on", differs)
@@ -94,8 +94,8 @@ def figure4(settings):
     if settings.quick:
         presets, chains = {"auto": "ours"}, 3
     jobs = [
-        sampling(settings.out / "figure4" / preset, settings, "--unit", "0-9", "--chains", chains,
-                 "--preset", preset)
+        sampling_job(settings.out / "figure4" / preset, settings, "--unit", "0-9",
+                     "--chains", chains, "--preset", preset)
         for preset in presets
     ]  # fmt: skip
     run_all(jobs, "figure4", cores())
@@ -103,9 +103,10 @@ def figure4(settings):
     titles = [list(presets.values())] + 9 * [["" for _ in presets]]
     rows_of_groups(samples, list("0123456789"), titles, settings.out / "figure4.png", side=56)
     told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
-    differs = ["settings of our own, which draw as well in less time"]
-    differs += [] if settings.quick else ["T = 0.001, which is printed for AlexNet only"]
-    return report(jobs, told, differs)
+    differs = "settings of our own, with --quick alone"
+    if not settings.quick:
+        differs = "settings of our own; to the printed ones T = 0.001 is added, AlexNet's"
+    return report(jobs, told, [differs])
 
 
 def figure5(settings):
@@ -114,13 +115,13 @@ def figure5(settings):
     units, chains = ("0-1", 1) if settings.quick else ("0-3", 3)
     options = ["--net", "alexnet-torchvision", "--unit", units, "--chains", chains]
     jobs = [
-        sampling(place / layer, settings, *options, "--layer", layer,
-                 *([] if settings.quick else LONGER.get(layer, [])))
+        sampling_job(place / layer, settings, *options, "--layer", layer,
+                     *([] if settings.quick else LONGER.get(layer, [])))
         for layer in LAYERS
     ]  # fmt: skip
     run_all(jobs[::-1], "figure5", cores())  # the longest first
     samples = [samples_of(job) for job in jobs]
-    names = [[str(unit) for unit in found(job)["settings"]["unit"]] for job in jobs]
+    names = [[str(unit) for unit in result_of(job)["settings"]["unit"]] for job in jobs]
     rows_of_groups(samples, LAYERS, names, settings.out / "figure5.png")
     told = "samples from nodes of AlexNet's conv1 to conv5; 30 seconds a sample of conv1"
     return report(jobs, told, [
@@ -131,7 +132,7 @@ def figure5(settings):
 def class_samples(name, settings):
     names = CLASSES[name][:2] if settings.quick else CLASSES[name]
     options = [*given_net(settings), "--unit", ",".join(names)]
-    job = sampling(settings.out / name / "chains", settings, *options)
+    job = sampling_job(settings.out / name / "chains", settings, *options)
     run_all([job], name, 1)
     shutil.copy(job.folder / "grid.png", settings.out / f"{name}.png")
     told = "samples from AlexNet's output nodes; 12 minutes a sample"

@@ -1,8 +1,12 @@
 """Whole nets: gradients, doors, replicas and processes; fillers, SGD, weights."""
 
+import _thread
+import gc
 import math
 import os
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -165,18 +169,87 @@ def test_processes_follow_the_parameters_the_batch_and_the_dtype():
     np.testing.assert_allclose(together.top_down(dy), net.top_down(dy), rtol=1e-10, atol=1e-13)
 
 
+class Odd(ReLU):
+    """A layer that fails in a way of its own, or takes its time."""
+
+    class OddError(Exception):
+        def __init__(self, what, where):  # which cannot be unpickled
+            super().__init__(f"{what} in {where}")
+
+    def forward(self, x, train=False):
+        if x.max() > 100:
+            raise self.OddError("too much", "x")
+        if x.max() > 50:
+            time.sleep(0.3)
+        return super().forward(x, train)
+
+
 def test_errors_and_ends_of_the_other_processes():
-    together = ParallelNetwork(small_net(), 2)
-    x = np.ones((40, 12, 14, 2), np.float32)
-    together.bottom_up(x)
+    net = Network([("odd", Odd()), ("fc", Linear(3))], (28, 28, 1), np.random.default_rng(0))
+    together = ParallelNetwork(net, 2)
+    x = np.ones((40, 28, 28, 1), np.float32)
+    expected = together.bottom_up(x)
+    pid = together.workers.pids[0]
+    os.kill(pid, signal.SIGTERM)  # sent to a whole group: not for this one
+    np.testing.assert_array_equal(together.bottom_up(x), expected)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match="was killed: no memory left"):
+        together.bottom_up(x)
+    np.testing.assert_array_equal(together.bottom_up(x), expected)  # by another one
     with pytest.raises(ValueError, match="no layer 'nothing'"):
         together.bottom_up(x, to="nothing")
-    together.bottom_up(x)  # all goes on
-    os.kill(together.pids[0], signal.SIGTERM)  # sent to a whole group: not for this one
-    together.bottom_up(x)
-    os.kill(together.pids[0], signal.SIGKILL)
-    with pytest.raises(ChildProcessError, match="was ended: out of memory"):
+    x[-1] = 101  # in the part of the other process
+    with pytest.raises(RuntimeError, match="OddError: too much in x"):
         together.bottom_up(x)
+    x[-1] = 51
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(lambda: together.bottom_up(x), after=0.1)
+    x[-1] = 1
+    np.testing.assert_array_equal(together.bottom_up(x), expected)
+
+
+def interrupted(work, after):
+    """Call work() and interrupt it."""
+    timer = threading.Timer(after, _thread.interrupt_main)
+    timer.start()
+    try:
+        work()
+    finally:
+        timer.join()
+
+
+def test_processes_end_with_their_network():
+    net = Network([("fc", Linear(3))], (28, 28, 1), np.random.default_rng(0))
+    x = np.ones((40, 28, 28, 1), np.float32)
+    pids = []
+    for _ in range(3):
+        together = ParallelNetwork(net, 3)
+        together.bottom_up(x)
+        pids += together.workers.pids
+    assert len(set(pids)) == 6
+    del together
+    gc.collect()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_replicas_do_not_share_what_they_keep():
+    x = np.random.default_rng(1).standard_normal((3, 12, 14, 2)).astype(np.float32)
+    net = small_net()
+    dy = np.ones_like(net.bottom_up(x))
+    net.top_down(dy)
+    expected = {name: grad.copy() for name, grad in net.named("grads").items()}
+    conv = net.layers["conv1"].replica()
+    conv.backward(np.ones((3, 12, 14, 4), np.float32))  # its windows are not copied yet
+    again = net.layers["conv1"]
+    again.backward(np.ones((3, 12, 14, 4), np.float32))
+    np.testing.assert_allclose(conv.grads["w"], again.grads["w"], rtol=1e-6)
+    twin = net.replica()
+    twin.bottom_up(x)
+    twin.top_down(dy)
+    for name, grad in twin.named("grads").items():
+        np.testing.assert_allclose(grad, expected[name], rtol=1e-6)
 
 
 def test_dropout_is_renewed_by_numbers_and_differs_between_processes():

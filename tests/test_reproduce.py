@@ -75,6 +75,9 @@ def test_figure4(tmp_path):
         (["table1", "--seeds", "0"], ["--seeds", "at least 1"]),
         (["table2", "--data", "assets"], ["assets: expected train/CLASS/ and val/CLASS/"]),
         (["figure6", "--weights", "assets/lenet-dg.npz"], ["lenet-dg.npz"]),
+        (["weights", "--quick"], ["weights has no use for --quick"]),
+        (["figure4", "--seeds", "3"], ["figure4 has no use for --seeds"]),
+        (["table1", "--weights", "x.onnx"], ["table1 has no use for --weights"]),
         (["figure7", "--weights", "README.md"], ["README.md is not a sound .npz file"]),
     ],
 )

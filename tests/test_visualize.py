@@ -3,7 +3,9 @@
 import json
 import math
 import resource
+import shlex
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from report.pictures import displayed, mosaic
 from report.sample_options import two_numbers, units
 from report.sample_settings import PRESETS, complete
 from tests import scripts
-from tests.scripts import ROOT, assert_one_line, until_finished
+from tests.scripts import ROOT, assert_one_line, command, until_finished
 
 
 def run(*options, **how):
@@ -175,7 +177,7 @@ def test_position_looks_where_it_says(tmp_path):
         (["--unit", "3,3"], ["named twice"]),
         (["--position", "1,1"], ["fc2 is not a map"]),
         (["--layer", "conv2", "--position", "8,0"], ["position 8,0 is outside", "rows are 0 .. 7"]),
-        (["--layer", "conv2", "--position", "8"], ["--position", "'8' is not like 3,4"]),
+        (["--layer", "conv2", "--position", "x"], ["--position", "'x' is not like 3,4"]),
         (["--sigma", "0"], ["--sigma", "above 0"]),
         (["--mass", "-1"], ["--mass", "above 0"]),
         (["--temperature", "0"], ["--temperature", "above 0"]),
@@ -240,6 +242,14 @@ def test_a_net_of_another_size_brings_its_shape(tmp_path):
                  "--out", tmp_path / "v")  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert samples(tmp_path / "v").shape == (1, 1, 32, 30, 1)
+
+
+def test_without_standard_streams(tmp_path):
+    """Pipes and files then take their numbers, 0 to 2."""
+    options = ["--unit", "0-9", "--chains", 2, "--iterations", 6, "--threads", 2]
+    words = shlex.join(command("visualize.py", *options, "--out", tmp_path / "v"))
+    subprocess.run(f"exec {words} <&- >&- 2>&-", shell=True, timeout=60, check=True)
+    assert (tmp_path / "v" / "diagnostics.json").exists()
 
 
 def test_presets_and_types():
