@@ -18,6 +18,7 @@ from data.ahead import ahead
 from data.load import load
 from nn.backend import choose_device, to_host
 from nn.load import input_shape_of, open_network
+from nn.memory import less_would_do
 from nn.nets import NETS
 from nn.weights import save_weights
 from report.console import by, fail_in_one_line, stop_signals, warn
@@ -124,7 +125,12 @@ def main(argv=None):
             return f"; stopped in {done}, before the first checkpoint"
         return f"; stopped in {done}, the last good checkpoint is {run.checkpoint_file}"
 
-    with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
+    batch = settings["batch_size"] * (2 if len(training.others) else 1)
+    with (
+        fail_in_one_line(status=1, kept=kept),
+        less_would_do(training.workers, batch, "--batch-size", xp),
+        stop_signals() as stopped,
+    ):
         while training.epoch <= settings["epochs"]:
             whole = run_epoch(training, run, stopped)
             run.save_checkpoint(*training.state())

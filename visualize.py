@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nn.backend import choose_device
+from nn.memory import less_would_do
 from nn.weights import save_npz
 from report.console import fail_in_one_line, stop_signals, warn
 from report.run_folder import write_json
@@ -148,7 +149,10 @@ def main(argv=None):
             print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
             return
         xp, device = choose_device(settings["device"])
-        chains = NodeChains(settings, load_network(settings), xp)
+        network, images = load_network(settings), len(settings["unit"]) * settings["chains"]
+        precision = settings["precision"]
+        with less_would_do(network, images, "--chains", xp, precision):
+            chains = NodeChains(settings, network, xp)
         told, flat = chains.forecast(), chains.flat_units()
         if resumed:
             run.load_checkpoint(chains.restore)
@@ -178,7 +182,12 @@ def main(argv=None):
             return f"; stopped at iteration {chains.iteration}, before the first checkpoint"
         return f"; stopped at iteration {chains.iteration}, go on with --resume {run.path}"
 
-    with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
+    workers = chains.sampler.energy.network
+    with (
+        fail_in_one_line(status=1, kept=kept),
+        less_would_do(workers, images, "--chains", xp, precision),
+        stop_signals() as stopped,
+    ):
         whole = run_chains(chains, run, stopped)
         run.save_checkpoint(*chains.checkpoint())
         if not whole:

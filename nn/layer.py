@@ -34,6 +34,13 @@ class Layer:
     def output_shape(self, input_shape):
         return input_shape
 
+    def release(self):
+        """Give up every array but the parameters."""
+        self.grads, self.buffers = {}, Buffers()
+        for name, value in vars(self).items():
+            if hasattr(value, "shape"):
+                setattr(self, name, None)
+
     def replica(self):
         """The same layer over the same parameters, with gradients and buffers of its own."""
         twin = copy.copy(self)

@@ -139,6 +139,12 @@ class Network:
         """(height, width) of the part of an image that one unit of `layer` sees."""
         return receptive_field(list(self.layers.items()), layer) or self.input_shape[:2]
 
+    def release(self):
+        """Give up the memory of all that the last run left; the parameters stay."""
+        self.path = []
+        for layer in self.layers.values():
+            layer.release()
+
     def up_to(self, layer, canvas=None):
         """The lower part of this net, ending with `layer`, over the same parameters.
 

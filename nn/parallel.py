@@ -30,8 +30,9 @@ class ParallelNetwork:
 
     def __init__(self, network, count, images=1):
         self.network, self.shapes = network, network.shapes
+        self.input_shape = network.input_shape
         self.count, self.images = count, images
-        self.smallest_part = max(1, SMALLEST_PART // math.prod(network.input_shape))  # images
+        self.smallest_part = max(1, SMALLEST_PART // math.prod(self.input_shape))  # images
         self.workers, self.seeds, self.params, self.dtype = None, (), {}, None
 
     def bottom_up(self, x, to=None, train=False):
@@ -45,8 +46,8 @@ class ParallelNetwork:
 
     def forward(self, x, to=None, train=False):
         """bottom_up without the copy: the result is overwritten by the next call."""
-        if x.shape[1:] != self.network.input_shape:
-            raise ValueError(f"expected images of {self.network.input_shape}, got {x.shape[1:]}")
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
         self.parts = self.split(len(x))
         if len(self.parts) == 1:
             return self.network.forward(x, to, train)
@@ -124,7 +125,7 @@ class ParallelNetwork:
                 layer.params[key][...] = array
         self.params = self.network.named()
         largest = max(math.prod(shape) for shape in self.shapes.values())
-        self.x = shared((self.images, *self.network.input_shape), dtype)
+        self.x = shared((self.images, *self.input_shape), dtype)
         self.dx = shared(self.x.shape, dtype)
         self.y = shared((self.images * largest,), dtype)  # of any layer
         self.dy = shared(self.y.shape, dtype)
@@ -140,6 +141,13 @@ class ParallelNetwork:
         if self.workers:
             self.workers.end()
         self.workers = None
+
+    def release(self):
+        """Give up the memory of all that the last run left; the parameters stay."""
+        self.stop()
+        self.x = self.dx = self.y = self.dy = None
+        self.images, self.grads = 1, {}
+        self.network.release()
 
 
 def front(flat, count, shape):

@@ -19,7 +19,10 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 def shared(shape, dtype):
     """A zeroed array that processes forked from now on share. Pages never touched cost nothing."""
     size = math.prod(shape)
-    memory = mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize))
+    try:
+        memory = mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize))
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"no room for {shape} {np.dtype(dtype)} to share: {error}") from None
     return np.frombuffer(memory, dtype, size).reshape(shape)
 
 

@@ -56,7 +56,7 @@ def as_table(jobs):
             unit = s["class_names"].get(str(row["unit"]), row["unit"])
             rows.append(
                 f"| {s['layer']} {unit} | {s['chains']} | {row['acceptance']:.2f} "
-                f"| {row['energy_error']:.2f} | {row['score']:.4g} | {seconds:.1f} |"
+                f"| {row['energy_error']:.2f} | {row['score']:.4g} | {seconds:.2f} |"
             )
     return rows
 
