@@ -46,8 +46,8 @@ def result_of(job):
 
 def as_table(jobs):
     """What the runs found, as the rows of a Markdown table."""
-    rows = ["| node | chains | acceptance | energy error | score | seconds a sample |",
-            "|---|---|---|---|---|---|"]  # fmt: skip
+    rows = ["| run | node | chains | acceptance | energy error | score | seconds a sample |",
+            "|---|---|---|---|---|---|---|"]  # fmt: skip
     for job in jobs:
         result = result_of(job)
         s = result["settings"]
@@ -55,7 +55,7 @@ def as_table(jobs):
         for row in result["units"]:
             unit = s["class_names"].get(str(row["unit"]), row["unit"])
             rows.append(
-                f"| {s['layer']} {unit} | {s['chains']} | {row['acceptance']:.2f} "
+                f"| {job.folder.name} | {s['layer']} {unit} | {s['chains']} | {row['acceptance']:.2f} "
                 f"| {row['energy_error']:.2f} | {row['score']:.4g} | {seconds:.2f} |"
             )
     return rows
