@@ -55,8 +55,9 @@ def as_table(jobs):
         for row in result["units"]:
             unit = s["class_names"].get(str(row["unit"]), row["unit"])
             rows.append(
-                f"| {job.folder.name} | {s['layer']} {unit} | {s['chains']} | {row['acceptance']:.2f} "
-                f"| {row['energy_error']:.2f} | {row['score']:.4g} | {seconds:.2f} |"
+                f"| {job.folder.name} | {s['layer']} {unit} | {s['chains']} "
+                f"| {row['acceptance']:.2f} | {row['energy_error']:.2f} "
+                f"| {row['score']:.4g} | {seconds:.2f} |"
             )
     return rows
 

@@ -64,7 +64,7 @@ def test_release_keeps_the_parameters_alone(net):
 
 
 def test_training_says_which_batch_would_fit(tmp_path):
-    limit = 3 * 2**30
+    limit = 2**31
     result = run(
         "train.py", "--batch-size", 60_000, "--mode", "dg", "--threads", 1, "--out", tmp_path / "r",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),

@@ -198,7 +198,7 @@ def test_errors_are_one_line(tmp_path, options, parts):
         options = [*options, "--out", tmp_path / "v"]
     how = {}
     if "100000" in options:
-        how["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+        how["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
     assert_one_line(run(*options, cwd=tmp_path, **how), 2, *parts)
     assert not (tmp_path / "v").exists()
 
