@@ -10,44 +10,36 @@ from nn.flatten import Flatten
 from nn.linear import Linear
 from nn.onnx_graph import Graph
 from nn.onnx_layers import OPERATORS
+from nn.onnx_shapes import compute, in_file, takes_channels_last
 from nn.torch_names import channels_last_rows
 
 USUAL = (224, 224, 3)
-
-# Shape arithmetic: `x.view(x.size(0), -1)` is in the file as these, of small whole numbers.
-# They stay flat arrays here, so what changes only the rank changes nothing.
-ARITHMETIC = {
-    "Gather": lambda numbers, index: numbers[index],
-    "Concat": lambda *parts: np.concatenate([np.ravel(part) for part in parts]),
-    **dict.fromkeys(
-        ("Cast", "Reshape", "Squeeze", "Unsqueeze"), lambda numbers, *_: np.ravel(numbers)
-    ),
-}
 
 
 def read_onnx(path, input_shape=None):
     """(layers, arrays, input_shape) of the net in an ONNX file, for Network and set_params.
 
-    The file must hold a chain of layers for images (N, C, H, W). What it leaves open of their size
-    is input_shape's, (H, W, C), where 0 stands for ImageNet's usual 224 x 224 x 3. A last softmax
-    is left out: what comes out are the scores before it. Weights are turned to (KH, KW, C, F) and
-    (D, F), batch normalisation becomes part of the layer before it. ValueError names the first
-    operator that cannot be had, and why.
+    The file must hold a chain of layers for images (N, C, H, W), or (N, H, W, C) if it turns them
+    itself. What it leaves open of their size is input_shape's, (H, W, C), where 0 stands for
+    ImageNet's usual 224 x 224 x 3. A last softmax is left out: what comes out are the scores
+    before it. Weights are turned to (KH, KW, C, F) and (D, F), batch normalisation becomes part of
+    the layer before it. ValueError names the first operator that cannot be had, and why.
     """
     graph = Graph(path)
-    input_shape = image_shape(path, graph.dims, input_shape)
-    net = Builder(input_shape)
-    here, past = graph.image, set()  # the tensor that the chain has reached, and those before it
+    input_shape = image_shape(path, graph, input_shape)
+    net = Builder(input_shape, takes_channels_last(graph))
+    here = graph.image  # the tensor that the chain has reached
+    shapes = {here: net.shape_in_file()}  # of this one and those before it
     for node in graph.nodes:
         try:
             if here in node.inputs and node.op != "Shape":
-                follow(net, node, here, past)
-                past.add(here)
+                follow(net, node, here, shapes.keys() - {here})
                 here = node.output
-            elif past.intersection(node.inputs) and node.op != "Shape":
+                shapes[here] = net.shape_in_file()
+            elif shapes.keys() & node.inputs and node.op != "Shape":
                 raise ValueError("takes what another node has taken too: no chain, but branches")
             else:
-                compute(net, node, here)
+                compute(node, shapes)
         except ValueError as error:
             raise ValueError(f"{path}: {node}: {error}") from None
         except (ArithmeticError, LookupError, TypeError, AttributeError) as error:
@@ -68,14 +60,17 @@ def read_onnx(path, input_shape=None):
 
 def onnx_input_shape(path):
     """(H, W, C) of the images that the net in an ONNX file takes, the usual where it is open."""
-    return image_shape(path, Graph(path).dims, None)
+    return image_shape(path, Graph(path), None)
 
 
-def image_shape(path, dims, input_shape):
-    """(H, W, C) of the images: what is given, the file's (N, C, H, W), the usual; 0 is open."""
+def image_shape(path, graph, input_shape):
+    """(H, W, C) of the images: what is given, what the file says, the usual; 0 is open."""
+    dims = graph.dims
     if len(dims) not in (0, 4):
         raise ValueError(f"{path}: a net for images (N, C, H, W) is expected, got {dims}")
     C, H, W = dims[1:] or (0, 0, 0)
+    if takes_channels_last(graph):
+        H, W, C = C, H, W
     places = list(zip(input_shape or (0, 0, 0), (H, W, C), USUAL, strict=True))
     if any(ours and theirs and ours != theirs for ours, theirs, _ in places):
         raise ValueError(
@@ -99,29 +94,17 @@ def follow(net, node, here, past):
     OPERATORS[node.op](net, node)
 
 
-def compute(net, node, here):
-    """Shape arithmetic, beside the chain. Anything else is left out; who needs it will complain."""
-    graph = node.graph
-    if node.op == "Shape" and node.inputs[0] == here:
-        *size, C = net.shape
-        shape = (0, math.prod(net.shape)) if net.flat else (0, C, *size)  # 0: all the images
-        graph.constants[node.output] = np.array(shape[node.get("start", 0) : node.get("end")])
-    elif node.op in ARITHMETIC and all(name in graph.constants for name in node.inputs):
-        numbers = [graph.array(name) for name in node.inputs]
-        if all(part.dtype.kind == "i" for part in numbers):
-            graph.constants[node.output] = ARITHMETIC[node.op](*numbers)
-
-
 class Builder:
     """A net as it grows. layers: pairs (name, layer); arrays: {"conv1.w": array, ...}.
 
-    shape: what our last layer gives; flat: whether that is (N, D) in the file, in the order
-    C, H, W where shape is still (H, W, C): our Linear flattens by itself.
+    shape: what our last layer gives; flat: whether that is (N, D) in the file where shape is still
+    (H, W, C): our Linear flattens by itself. channels_last: whether the file's images, or those
+    that it has flattened, are (N, H, W, C) at this place and not (N, C, H, W).
     """
 
-    def __init__(self, input_shape):
+    def __init__(self, input_shape, channels_last):
         self.layers, self.arrays = [], {}
-        self.shape, self.flat = input_shape, False
+        self.shape, self.flat, self.channels_last = input_shape, False, channels_last
         self.open = None  # the name of a Conv or Linear, while nothing has come after it
         self.waiting = None  # (node, scale, shift) of flat numbers, for the Linear that follows
         self.softmax = None  # the node at the end that is left out
@@ -143,10 +126,21 @@ class Builder:
         """How many numbers a pixel has, or how many flat numbers there are."""
         return math.prod(self.shape) if self.flat else self.shape[-1]
 
+    @property
+    def axis(self):
+        """Which axis of the file's tensor has the channels, or the flat numbers."""
+        return 3 if self.channels_last and not self.flat else 1
+
+    def shape_in_file(self):
+        """Of the tensor that the chain has reached."""
+        return in_file(self.shape, self.flat, self.channels_last)
+
     def image(self):
-        """(H, W, C) of what comes in. ValueError if that is flat."""
+        """(H, W, C) of what comes in. ValueError if that is flat, or not (N, C, H, W)."""
         if self.flat:
             raise ValueError("needs images, but they were flattened before")
+        if self.channels_last:
+            raise ValueError("needs images (N, C, H, W), but here they are (N, H, W, C)")
         return self.shape
 
     def flatten(self):
@@ -188,6 +182,6 @@ class Builder:
             _, scale, shift = self.waiting
             w, b = scale[:, None] * w, b + shift @ w
             self.waiting = None
-        if len(self.shape) == 3:
+        if len(self.shape) == 3 and not self.channels_last:
             w = channels_last_rows(w, self.shape)
         self.add(node, Linear(w.shape[1], filler=zeros), w=w, b=b)

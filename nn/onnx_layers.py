@@ -4,8 +4,6 @@ Each takes (net, node): the Builder of onnx_import.py and the Node of onnx_graph
 why something cannot be had; the caller adds which node it was.
 """
 
-import math
-
 import numpy as np
 
 from nn.average_pool import AveragePool, GlobalAveragePool
@@ -13,6 +11,7 @@ from nn.conv import Conv
 from nn.dropout import Dropout
 from nn.fillers import zeros
 from nn.lrn import LRN
+from nn.onnx_shapes import flatten, reshape, squeeze, transpose
 from nn.pool import MaxPool
 from nn.relu import ReLU
 
@@ -77,9 +76,9 @@ def global_average_pool(net, node):
 
 
 def reduce_mean(net, node):
-    axes = node.integers(1, "axes") or []
-    if net.flat or sorted(axis % 4 for axis in axes) != [2, 3]:
-        raise ValueError(f"takes means over the axes {axes}: only (2, 3), H and W, can be had")
+    axes, size = node.integers(1, "axes") or [], [1, 2] if net.channels_last else [2, 3]
+    if net.flat or sorted(axis % 4 for axis in axes) != size:
+        raise ValueError(f"takes means over the axes {axes}: only {size}, H and W, can be had")
     net.add(node, GlobalAveragePool())
     if not node.get("keepdims", 1):
         net.flatten()
@@ -116,6 +115,8 @@ def batch_normalization(net, node):
     """y = gamma (x - mean) / sqrt(var + epsilon) + beta."""
     if node.get("training_mode", 0):
         raise ValueError("is in training mode: export the net in evaluation mode")
+    if net.axis != 1:
+        raise ValueError("takes the channels from axis 1, but here they are last")
     gamma, beta, mean, var = (node.weights(i).astype(np.float64) for i in range(1, 5))
     if gamma.shape != (net.channels,):
         raise ValueError(f"has {gamma.shape} numbers for {net.channels} channels")
@@ -128,8 +129,8 @@ def arithmetic(net, node):
     """Add, Sub, Mul or Div of the images and a constant: one number, or one for each channel."""
     place = 0 if node.inputs[0] in node.graph.constants else 1
     c = node.weights(place)
-    shape = (1,) * ((2 if net.flat else 4) - c.ndim) + c.shape  # axis 1 has the channels
-    if c.size != 1 and not (c.size == net.channels == shape[1]):
+    shape = (1,) * ((2 if net.flat else 4) - c.ndim) + c.shape
+    if c.size != 1 and not (c.size == net.channels == shape[net.axis]):
         raise ValueError(f"has numbers of {c.shape}: only one for each channel can be had")
     if node.op == "Div" and place == 0:
         raise ValueError("divides by the images")
@@ -145,36 +146,9 @@ def arithmetic(net, node):
     net.scale(node, scale, shift)
 
 
-def flatten(net, node):
-    if node.get("axis", 1) not in (1, -1 if net.flat else -3):
-        raise ValueError("flattens the images of a batch together")
-    net.flatten()
-
-
-def reshape(net, node):
-    D, target = math.prod(net.shape), node.integers(1, "shape")
-    images = (0, -1, *node.graph.dims[:1])  # 0: as many as there are
-    if len(target) != 2 or target[0] not in images or target == [-1, -1]:
-        raise ValueError(f"reshapes to {target}: only (N, D) can be had")
-    if target[1] not in (-1, D):
-        raise ValueError(
-            f"flattens to {target[1]} numbers, but images of {net.shape} have {D}: "
-            "is the input shape right?"
-        )
-    net.flatten()
-
-
-def squeeze(net, node):
-    H, W, _ = net.image()
-    axes = node.integers(1, "axes")
-    if (H, W) != (1, 1) or (axes is not None and sorted(axis % 4 for axis in axes) != [2, 3]):
-        raise ValueError(f"takes the axes {axes} from images of {net.shape}: only H and W of 1 x 1")
-    net.flatten()
-
-
 def softmax(net, node):
     axis = node.get("axis", 1 if node.graph.opset < 13 else -1)
-    if axis % (2 if net.flat else 4) != 1:
+    if axis % (2 if net.flat else 4) != net.axis:
         raise ValueError(f"is over the axis {axis}, which is not that of the classes")
     net.softmax = node
 
@@ -190,6 +164,7 @@ OPERATORS = {
     "Flatten": flatten,
     "Reshape": reshape,
     "Squeeze": squeeze,
+    "Transpose": transpose,
     "Gemm": gemm,
     "MatMul": matmul,
     "Dropout": dropout,

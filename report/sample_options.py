@@ -171,8 +171,11 @@ def settings_and_folder(argv):
 def list_layers(given):
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
     layers, shapes, input_shape, _ = described(given)
-    print(f"{'layer':24}{'output':>16}{'units':>8}{'sees':>12}   on images of {by(input_shape)}")
+    wide = max(map(len, ["layer", *shapes]))
+    print(
+        f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {by(input_shape)}"
+    )
     for name, shape in shapes.items():
         field = receptive_field(layers, name)
         sees = by(field) if field else "all"
-        print(f"{name:24}{by(shape):>16}{shape[-1]:>8}{sees:>12}")
+        print(f"{name:{wide}}{by(shape):>16}{shape[-1]:>8}{sees:>12}")

@@ -21,10 +21,11 @@ def imported(path, input_shape=None):
     return net
 
 
-def theirs(net, x):
+def theirs(net, x, channels_last=False, turned=False):
     """What onnxruntime computes from images (N, H, W, C), maps turned to our order.
 
-    net: a file or a model's bytes.
+    net: a file or a model's bytes, which takes images as they are if channels_last, and gives maps
+    that need no turning if turned.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -33,8 +34,9 @@ def theirs(net, x):
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     net = net if isinstance(net, bytes) else str(net)
     session = onnxruntime.InferenceSession(net, options, providers=["CPUExecutionProvider"])
-    y = session.run(None, {session.get_inputs()[0].name: x.transpose(0, 3, 1, 2)})[0]
-    return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
+    x = x if channels_last else x.transpose(0, 3, 1, 2)
+    y = session.run(None, {session.get_inputs()[0].name: x})[0]
+    return y.transpose(0, 2, 3, 1) if y.ndim == 4 and not turned else y
 
 
 def images(N, shape, seed=0):
