@@ -114,25 +114,24 @@ def main(argv=None):
             run.load_checkpoint(training.restore)
         else:
             run.create(settings)
-    print(
-        f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {device}; "
-        f"in {run.path}"
-    )
 
     def kept():
         done = f"epoch {training.epoch}, batch {training.batch}"
+        if training.epoch > settings["epochs"]:
+            return f"; all epochs are done, the checkpoint is {run.checkpoint_file}"
         if not run.checkpoint_file.exists():
             return f"; stopped in {done}, before the first checkpoint"
         return f"; stopped in {done}, the last good checkpoint is {run.checkpoint_file}"
 
-    batch = settings["batch_size"] * (2 if len(training.others) else 1)
-    with (
-        fail_in_one_line(status=1, kept=kept),
-        less_would_do(training.workers, batch, "--batch-size", xp),
-        stop_signals() as stopped,
-    ):
+    batch, each = settings["batch_size"], 2 if len(training.others) else 1
+    with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
+        print(
+            f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {device}; "
+            f"in {run.path}"
+        )
         while training.epoch <= settings["epochs"]:
-            whole = run_epoch(training, run, stopped)
+            with less_would_do(training.workers, "--batch-size", batch, each, xp):
+                whole = run_epoch(training, run, stopped)
             run.save_checkpoint(*training.state())
             if training.rows:
                 write_csv(run.path / "metrics.csv", training.rows)
@@ -151,11 +150,11 @@ def main(argv=None):
         training_curves(rows, title, run.path / "curves.png")
         weights = {name: to_host(w) for name, w in training.network.named().items()}
         save_weights(run.result_file, weights, network.input_shape, *train.input_settings())
-    minutes = sum(row["seconds"] for row in rows) / 60
-    print(
-        f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
-        f"{minutes:.1f} minutes; weights in {run.result_file}"
-    )
+        minutes = sum(row["seconds"] for row in rows) / 60
+        print(
+            f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
+            f"{minutes:.1f} minutes; weights in {run.result_file}"
+        )
 
 
 if __name__ == "__main__":

@@ -25,8 +25,6 @@ class Training:
     def __init__(self, settings, network, train, test, xp):
         self.settings, self.network, self.train, self.test = settings, network, train, test
         self.xp = xp
-        largest = 2 * max(settings["batch_size"], TEST_BATCH)  # with unlabelled images, too
-        self.workers = parallel(network, settings["threads"] if xp is np else 1, largest)
         self.labelled, self.others = np.arange(len(train)), np.empty(0, int)
         if settings["labels"] is not None:
             self.labelled, self.others = labelled_and_not(
@@ -34,6 +32,8 @@ class Training:
             )
         if settings["unlabeled_weight"] == 0:
             self.others = np.empty(0, int)
+        largest = max(settings["batch_size"] * (2 if len(self.others) else 1), TEST_BATCH)
+        self.workers = parallel(network, settings["threads"] if xp is np else 1, largest)
         self.learned_from = train.only(np.union1d(self.labelled, self.others))
         known = train.labels[self.labelled]
         self.priors = np.bincount(known, minlength=train.classes) / len(known)

@@ -135,7 +135,7 @@ def report(found, rounding, settings):
             f"rounding to float32 changes the energy by up to {rounding:.2g}, enough to disturb "
             "the acceptance: --precision float64 would mend it"
         )
-    if any((row["rhat"] or 0) > 1.1 for row in found):
+    if any((row["rhat"] or 0) > 1.1 for row in found if row["unit"] not in told):
         print(
             "R-hat above 1.1: the chains of a unit sit in different modes, as pictures of varying "
             "shape do; each is a sample of its own mode, not of the proportions between them"
@@ -149,9 +149,9 @@ def main(argv=None):
             print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
             return
         xp, device = choose_device(settings["device"])
-        network, images = load_network(settings), len(settings["unit"]) * settings["chains"]
+        network, size = load_network(settings), (settings["chains"], len(settings["unit"]), xp)
         precision = settings["precision"]
-        with less_would_do(network, images, "--chains", xp, precision):
+        with less_would_do(network, "--chains", *size, precision):
             chains = NodeChains(settings, network, xp)
         told, flat = chains.forecast(), chains.flat_units()
         if resumed:
@@ -183,12 +183,9 @@ def main(argv=None):
         return f"; stopped at iteration {chains.iteration}, go on with --resume {run.path}"
 
     workers = chains.sampler.energy.network
-    with (
-        fail_in_one_line(status=1, kept=kept),
-        less_would_do(workers, images, "--chains", xp, precision),
-        stop_signals() as stopped,
-    ):
-        whole = run_chains(chains, run, stopped)
+    with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
+        with less_would_do(workers, "--chains", *size, precision):
+            whole = run_chains(chains, run, stopped)
         run.save_checkpoint(*chains.checkpoint())
         if not whole:
             again = f"python visualize.py --resume {shlex.quote(str(run.path))}"

@@ -32,6 +32,10 @@ def is_image_folder(folder):
     return any((Path(folder) / part).is_dir() for part in PARTS)
 
 
+def class_names(root):
+    return sorted(path.name for path in Path(root).iterdir() if path.is_dir())
+
+
 def list_images(folder):
     """(class names, {"train": [(path, label), ...], "val": ...}), labels in order of the names."""
     suffixes = set(Image.registered_extensions())
@@ -40,7 +44,7 @@ def list_images(folder):
         root = Path(folder) / part
         if not root.is_dir():
             raise ValueError(f"{folder}: no folder {part}; {LAYOUT}")
-        found = sorted(path.name for path in root.iterdir() if path.is_dir())
+        found = class_names(root)
         names = names or found
         unknown = sorted(set(found) - set(names))
         if unknown:

@@ -57,6 +57,8 @@ class Images:
         for name, value in (("scale", self.pixels.scale), ("mean", self.pixels.mean)):
             if value.ndim == 1 and len(value) != C:
                 raise ValueError(f"--pixel-{name} has {len(value)} numbers, the images {C} channel")
+        if C == 1 and self.pixels.order == "bgr":
+            raise ValueError("--pixel-order bgr: the images are grey")
         if h > H or w > W:
             raise ValueError(f"the net takes images of {h} x {w}, these are only {H} x {W}")
         middle = ((H - h) // 2, (W - w) // 2)

@@ -22,6 +22,8 @@ def load(path=None, classes=None, limit=None, input_shape=(28, 28, 1), pixels=No
     if not path.is_dir():
         raise FileNotFoundError(f"no such folder: {path}")
     pixels, size, mean = pixels or {}, None, None
+    if (prepared or skip_broken) and not folder.is_image_folder(path):
+        raise ValueError(f"--prepared and --skip-broken go with folders of images only, not {path}")
     if in_order := folder.is_image_folder(path):
         H, W, C = input_shape
         size, shape = (H, W), (LARGER.get(H, H), LARGER.get(W, W), C)

@@ -31,7 +31,7 @@ def find_idx(folder, words, kind):
     )
 
 
-def read_part(folder, words, classes):
+def read_part(folder, words):
     image_file, label_file = (
         find_idx(folder, words, "images"),
         find_idx(folder, words, "labels"),
@@ -44,12 +44,20 @@ def read_part(folder, words, classes):
         )
     if not len(images):
         raise ValueError(f"{image_file}: no images in it")
-    if labels.max() >= classes:
-        raise ValueError(
-            f"{label_file}: label {labels.max()} of image {labels.argmax()} is out of range, "
-            f"expected 0 .. {classes - 1} (--classes sets the number)"
-        )
     return images[..., None], labels.astype(np.int64)
+
+
+def from_zero(folder, train, test, classes):
+    """Labels of both parts as 0 .. classes - 1; in the files they may also be 1 .. classes."""
+    first = int(train.min() == 1 and train.max() == classes)  # as in EMNIST's letters
+    for part, labels in (("training", train), ("test", test)):
+        for number in (labels.argmax(), labels.argmin()):
+            if not first <= labels[number] < first + classes:
+                raise ValueError(
+                    f"{folder}: label {labels[number]} of {part} image {number} is out of range, "
+                    f"expected {first} .. {first + classes - 1} (--classes sets the number)"
+                )
+    return train - first, test - first
 
 
 def read(folder, classes):
@@ -57,11 +65,11 @@ def read(folder, classes):
 
     ValueError if the files are not sound or do not fit together.
     """
-    train = read_part(folder, ("train",), classes)
-    test = read_part(folder, ("t10k", "test"), classes)
+    train, test = read_part(folder, ("train",)), read_part(folder, ("t10k", "test"))
+    labels = from_zero(folder, train[1], test[1], classes)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
             f"{folder}: training images are {train[0].shape[1:3]} pixels, "
             f"test images {test[0].shape[1:3]}"
         )
-    return train, test
+    return (train[0], labels[0]), (test[0], labels[1])

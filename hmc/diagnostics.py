@@ -6,10 +6,16 @@ All take a trace of one number (a node's score) over iterations: draws (n chains
 import numpy as np
 
 
+def moves(draws):
+    """How far each chain is from where it began: exactly 0, without rounding, if it never moved."""
+    return draws - draws[:, :1]
+
+
 def autocovariance(draws):
     """Of each chain at lags 0 .. m - 1, biased (divided by m): (n, m) -> (n, m)."""
     m = draws.shape[1]
-    centred = draws - draws.mean(axis=1, keepdims=True)
+    moved = moves(draws)
+    centred = moved - moved.mean(axis=1, keepdims=True)
     spectrum = np.fft.rfft(centred, n=2 * m)  # padded with zeros: no wrap-around
     return np.fft.irfft(spectrum * spectrum.conj(), n=2 * m)[:, :m] / m
 
@@ -24,7 +30,7 @@ def autocorrelation(draws):
 def between_and_within(draws):
     """(pooled variance estimate var+, mean within-chain variance) of n chains of m draws."""
     m = draws.shape[1]
-    within = draws.var(axis=1, ddof=1).mean()
+    within = moves(draws).var(axis=1, ddof=1).mean()
     means = draws.mean(axis=1)
     between = means.var(ddof=1) if len(draws) > 1 else 0.0
     return (m - 1) / m * within + between, within
@@ -52,7 +58,7 @@ def effective_sample_size(draws):
     if m < 4:
         return float("nan")
     pooled, within = between_and_within(draws)
-    if not pooled > 0:
+    if not within > 0:
         return float("nan")
     covariance = autocovariance(draws).mean(axis=0) * m / (m - 1)
     rho = 1 - (within - covariance) / pooled

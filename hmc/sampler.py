@@ -39,8 +39,8 @@ class HMC:
         ):
             if not np.all(np.asarray(number) > 0):
                 raise ValueError(f"{name} must be above 0, got {number}")
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
+        if steps < 1 or steps != int(steps):
+            raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
         self.energy = energy
         self.step_size, self.steps = step_size, steps
         self.mass, self.temperature, self.jitter = mass, temperature, jitter

@@ -1,4 +1,4 @@
-"""NumPy or CuPy: the only file that knows there are two array libraries.
+"""NumPy or CuPy: the only file that imports CuPy.
 
 Everything else asks `array_module(x)` for the library that x belongs to and calls it `xp`.
 """

@@ -18,29 +18,32 @@ def fits(network, images, xp, dtype):
     return True
 
 
-def images_that_fit(network, tried, xp, dtype):
-    """Half of the images tried, or a quarter, ...: the most that fit; 0 if not one does.
+def most_that_fit(network, tried, each, xp, dtype):
+    """Half of the number tried, or a quarter, ...: the most that fit; 0 if not one does.
 
-    One goes first: BLAS takes its own memory with it, and would end the program if there were none.
+    each: how many images one of them is. A single image goes first: BLAS takes its own memory with
+    it, and would end the program if there were none.
     """
-    images = tried if tried > 1 and fits(network, 1, xp, dtype) else 0
-    while images > 1:
-        images //= 2
-        if fits(network, images, xp, dtype):
+    count = tried if tried > 1 and fits(network, 1, xp, dtype) else 0
+    while count:
+        count //= 2
+        if count and fits(network, count * each, xp, dtype):
             break
-    return images
+    return count
 
 
 @contextmanager
-def less_would_do(network, images, option, xp, dtype="float32"):
-    """To a MemoryError in this block add how many of the `images` at a time would fit.
+def less_would_do(network, option, value, each, xp, dtype="float32"):
+    """To a MemoryError in this block add with what value of `option` there would be no such error.
 
-    option: what to lower. The net's parameters survive, all else that it holds is given up.
+    value: what it is now; each: how many images at a time that makes for every 1 of it. The net's
+    parameters survive, all else that it holds is given up.
     """
     try:
         yield
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)
-        fit = images_that_fit(network, images, xp, dtype)
-        told = f"about {fit:,} at a time would fit" if fit else "not even one would fit"
-        raise MemoryError(f"{error}; of {images:,} images {told}: lower {option}") from None
+        count = most_that_fit(network, value, each, xp, dtype)
+        told = f"about {option} {count}" if count else f"not even {option} 1"
+        why = f"{error}; " if str(error) else ""
+        raise MemoryError(f"{why}{told} would fit, instead of {value}") from None

@@ -25,7 +25,8 @@ class ParallelNetwork:
 
     The other processes start with the first batch that is large enough, and anew (which takes some
     milliseconds) with one of more than `images` images or of another dtype, or when `network` has
-    been given other arrays for its parameters.
+    been given other arrays for its parameters. top_down belongs to the network's last bottom_up,
+    whoever asked for that.
     """
 
     def __init__(self, network, count, images=1):
@@ -61,6 +62,8 @@ class ParallelNetwork:
         """top_down without the copy: the result is overwritten by the next call."""
         if len(self.parts) == 1:
             return self.network.backward(dy, param_grads, input_grad)
+        if self.workers is None:
+            raise ValueError("top_down needs the bottom_up that it belongs to: there was none")
         front(self.dy, len(dy), dy.shape[1:])[...] = dy
         self.each(self.backward_part, dy.shape[1:], param_grads, input_grad)
         if param_grads:

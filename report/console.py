@@ -72,8 +72,8 @@ def stop_signals():
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler in before.items():  # who was told to stop is about to end
+            signal.signal(number, signal.SIG_IGN if received else handler)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -107,7 +107,7 @@ def number(kind, low=None, high=None, above=None, below=None):
             (high, lambda bound: value <= bound, "at most"),
             (above, lambda bound: value > bound, "above"),
             (below, lambda bound: value < bound, "below"),
-            (1e18, lambda bound: abs(value) <= bound, "finite and at most"),
+            (1e18, lambda bound: high is not None or abs(value) <= bound, "finite and at most"),
         ]
         broken = [
             f"{word} {bound}"

@@ -74,12 +74,22 @@ def training_curves(rows, title, path):
     save_figure(figure, path, dpi=110)
 
 
-def error_plot(columns, published, title, path):
-    """A dot for each seed, the mean of each column and the paper's number as lines.
+def error_plot(nets, published, path):
+    """For each net a dot for each seed, the mean of each column and the paper's number as lines.
 
-    columns: {"DG": [errors of the seeds], ...}; published: {"DG": error, ...}, or {}.
+    nets: {"LeNet": {"DG": [errors of the seeds], ...}}; published: {"LeNet": {"DG": error, ...}},
+    or {}.
     """
-    figure, axis = plt.subplots(figsize=(4.2, 3.4), layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(nets), figsize=(4.2 * len(nets), 3.4), layout="constrained", squeeze=False
+    )
+    for axis, (net, columns) in zip(axes[0], nets.items(), strict=True):
+        errors_of_net(axis, columns, published.get(net, {}), f"{net}, test error (%)")
+    save_figure(figure, path, dpi=150)
+
+
+def errors_of_net(axis, columns, published, title):
+    """error_plot for one net."""
     for place, (name, errors) in enumerate(columns.items()):
         axis.hlines(np.mean(errors), place - 0.3, place + 0.3, color="k",
                     label="mean" if not place else None)  # fmt: skip
@@ -96,7 +106,6 @@ def error_plot(columns, published, title, path):
              ylim=(max(0, min(numbers) - room), max(numbers) + room))  # fmt: skip
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8)
-    save_figure(figure, path, dpi=150)
 
 
 def label_plot(columns, path):
@@ -104,7 +113,7 @@ def label_plot(columns, path):
     figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for name, by_count in columns.items():
         means = [np.mean(errors) for errors in by_count.values()]
-        spread = [np.std(errors) for errors in by_count.values()]
+        spread = [np.std(errors, ddof=1) if len(errors) > 1 else 0 for errors in by_count.values()]
         axis.errorbar(list(by_count), means, spread, marker="o", ms=4, lw=1, capsize=3, label=name)
     axis.set(xscale="log", yscale="log", xlabel="labelled images", ylabel="test error (%)")
     axis.xaxis.set_major_formatter("{x:,.0f}")
@@ -129,9 +138,11 @@ def heat_maps(maps, labels, path):
                               vmin=-reach if signed else 0, vmax=reach)  # fmt: skip
         figure.colorbar(picture, ax=axis, shrink=0.4)
         first = np.flatnonzero(np.diff(labels, prepend=-1))
-        axis.set_yticks(first, labels[first], fontsize=8, va="top")
+        middle = (first + np.append(first[1:], len(labels)) - 1) / 2  # of a class's rows
         axis.set_xticks(range(matrix.shape[1]))
         axis.tick_params(labelsize=8)
+        axis.set_yticks(middle, labels[first], fontsize=7)
+        axis.tick_params(axis="y", length=0)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("class", fontsize=8)
         for border in first[1:]:

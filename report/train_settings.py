@@ -56,6 +56,10 @@ def complete(given):
         raise ValueError(f"{net} has initial weights of its own: --filler does not go with it")
     if settings["labels"] is None and "unlabeled_weight" in given:
         raise ValueError("--unlabeled-weight goes with --labels only")
+    if settings["mode"] == "dg" and "unlabeled_weight" in given:
+        raise ValueError("--unlabeled-weight goes with gg and ggdg only: dg has no use for them")
+    if settings["lr_policy"] != "step" and "lr_step" in given:
+        raise ValueError("--lr-step goes with --lr-policy step only")
     if settings["labels"] is not None and "epochs" not in given:
         settings["epochs"] = SEMI_SUPERVISED_EPOCHS
     epochs = settings["epochs"]

@@ -3,9 +3,10 @@
 import csv
 import math
 import statistics
+from pathlib import Path
 
 from data.cifar import is_cifar
-from data.folder import is_image_folder
+from data.folder import class_names, is_image_folder
 from report.curves import error_plot, label_plot
 from reproduction.runs import Job, cores, run_all
 
@@ -17,6 +18,12 @@ COLUMNS = {  # of table 3: the end of a run's folder, options of train.py
     "GG+DG, lambda 0.1": ("lambda0.1", ["--unlabeled-weight", 0.1]),
     "GG+DG, lambda 1": ("lambda1", ["--unlabeled-weight", 1]),
 }
+
+
+def is_imagenet(folder):
+    """Whether these are images in ImageNet's layout, and of as many classes."""
+    train = Path(folder) / "train"
+    return train.is_dir() and len(class_names(train)) == 1000
 
 
 def training_job(folder, settings, seed, *options):
@@ -56,6 +63,8 @@ def cell(errors):
 def comparison(better, worse):
     """How many standard errors of the difference lie between two means, in words."""
     (a, sd_a), (b, sd_b) = mean_and_sd(better), mean_and_sd(worse)
+    if a == b:
+        return f"GG+DG is equal to DG: {a:.2f}"
     if len(better) < 2:
         return f"GG+DG is {abs(b - a):.2f} {'below' if a < b else 'above'} DG, one seed"
     standard_error = math.sqrt(sd_a**2 / len(better) + sd_b**2 / len(worse))
@@ -79,6 +88,8 @@ def table2(settings):
         published = {"AlexNet": {"DG": 40.7, "GG": 45.8, "GG+DG": 39.6},
                      "ZeilerFergusNet": {"DG": 38.4, "GG": 44.3, "GG+DG": 37.4}}  # fmt: skip
         differs = []
+        if not is_imagenet(settings.data):
+            published, differs = {}, [f"the images of {settings.data} instead of ImageNet"]
     elif settings.data and is_cifar(settings.data):
         nets, published = {"cifar10-quick": ["--net", "cifar10-quick"]}, {}
         differs = ["CIFAR-10 and Caffe's cifar10-quick instead of ImageNet"]
@@ -118,18 +129,18 @@ def mode_report(name, found, published, settings, differs):
             each = ", ".join(f"{e:.2f}" for e in errors)
             lines.append(f"| {net} | {column} | {printed} | {cell(errors)} | {each} |")
     lines += ["", *(f"{net}: {comparison(c['GG+DG'], c['DG'])}." for net, c in found.items())]
-    for net, columns in found.items():
-        error_plot(columns, published.get(net, {}), f"{net}, test error (%)",
-                   settings.out / f"{name}.png")  # fmt: skip
+    error_plot(found, published, settings.out / f"{name}.png")
     return lines, found
 
 
 def table3(settings):
     """Few labels: DG, GG+DG on the labelled images alone, and with the unlabelled ones (Eq. 19)."""
-    imagenet = settings.data and is_image_folder(settings.data)
+    imagenet = settings.data and is_imagenet(settings.data)
     counts = LABELS["imagenet" if imagenet else "mnist"]
-    net = "alexnet" if imagenet else "lenet"
-    if settings.data and is_cifar(settings.data):
+    net = "lenet"
+    if settings.data and is_image_folder(settings.data):
+        net = "alexnet"
+    elif settings.data and is_cifar(settings.data):
         net = "cifar10-quick"
     quick = []
     if settings.quick:

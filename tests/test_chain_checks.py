@@ -120,6 +120,10 @@ def test_diagnostics_see_chains_that_disagree_or_stand_still():
     assert split_rhat(trend) > 1.4
     still = np.ones((4, 500))
     assert math.isnan(split_rhat(still))
+    for still in (np.full((4, 25), 0.1), np.repeat([[0.1], [0.7], [1e6]], 50, axis=1)):
+        assert math.isnan(split_rhat(still))  # whatever the rounding of a mean of equal numbers
+        assert math.isnan(effective_sample_size(still))
+        assert np.isnan(autocorrelation(still)).all()
     assert math.isnan(effective_sample_size(still))
     assert math.isnan(split_rhat(rng.standard_normal((4, 3))))
     assert effective_sample_size(rng.standard_normal((1, 400))) == pytest.approx(400, rel=0.4)

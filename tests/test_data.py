@@ -41,7 +41,9 @@ def test_plain_and_gzipped_files_and_other_spellings(small_data):
 def test_limit_and_classes(small_data):
     train, test = load(small_data, limit=50)
     assert (len(train), len(test)) == (50, 32)
-    with pytest.raises(ValueError, match=r"label 9 of image 9 is out of range, expected 0 .. 7"):
+    with pytest.raises(
+        ValueError, match=r"label 9 of training image 9 is out of range, expected 0 .. 7"
+    ):
         load(small_data, classes=8)
     train.need_every_class()
     for classes, limit, message in [(10, 3, "class 3, 4, 5, 6, 7, ... among 3"),
@@ -145,3 +147,16 @@ def test_labelled_images_are_balanced_and_of_the_seed():
         labelled_and_not(labels, 201, 4, 0)
     with pytest.raises(ValueError, match="--labels 3: at least one for each of the 4 classes"):
         labelled_and_not(labels, 3, 4, 0)
+
+
+def test_labels_may_count_from_one(small_data):
+    """As in EMNIST's letters, 1 to 26."""
+    for name, count in (("train", 96), ("t10k", 32)):
+        labels = (np.arange(count) % 10 + 1).astype(np.uint8)
+        (small_data / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels)))
+    train, test = load(small_data)
+    assert set(train.labels) == set(test.labels) == set(range(10))
+    labels[3] = 0
+    (small_data / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels)))
+    with pytest.raises(ValueError, match=r"label 0 of test image 3 is .* expected 1 .. 10"):
+        load(small_data)

@@ -7,7 +7,7 @@ import pytest
 
 from nn.flatten import Flatten
 from nn.linear import Linear
-from nn.memory import images_that_fit, less_would_do
+from nn.memory import less_would_do, most_that_fit
 from nn.network import Network
 from nn.parallel import ParallelNetwork
 from nn.threads import CAN_FORK
@@ -33,23 +33,26 @@ def net():
 
 
 def test_the_most_images_of_halves(net):
-    assert images_that_fit(net, 1000, np, np.float32) == 31  # 1000, 500, 250, 125, 62, 31
-    assert images_that_fit(net, 80, np, np.float32) == 40
+    assert most_that_fit(net, 1000, 1, np, np.float32) == 31  # 1000, 500, 250, 125, 62, 31
+    assert most_that_fit(net, 80, 1, np, np.float32) == 40
+    assert most_that_fit(net, 80, 10, np, np.float32) == 2  # 80, 40, 20, 10, 5 and 2 times 10
+    assert most_that_fit(net, 8, 100, np, np.float32) == 0
 
 
 @pytest.mark.skipif(not CAN_FORK, reason="needs fork")
 def test_the_most_images_of_two_processes(net):
     both = ParallelNetwork(net, 2, 1000)
     both.smallest_part = 1
-    told = "of 200 images about 50 at a time would fit: lower --x"
-    with pytest.raises(MemoryError, match=told), less_would_do(both, 200, "--x", np):
+    told = "about --x 25 would fit, instead of 100"
+    with pytest.raises(MemoryError, match=told), less_would_do(both, "--x", 100, 2, np):
         both.forward(np.zeros((200, 2, 2, 1), np.float32))
     assert both.forward(np.zeros((50, 2, 2, 1), np.float32)).shape == (50, 2)  # still of use
 
 
 def test_not_even_one(net, monkeypatch):
     monkeypatch.setattr(Small, "room", 0)
-    with pytest.raises(MemoryError, match="not even one would fit"), less_would_do(net, 9, "", np):
+    told = "not even --x 1 would fit, instead of 9"
+    with pytest.raises(MemoryError, match=told), less_would_do(net, "--x", 9, 1, np):
         net.forward(np.zeros((9, 2, 2, 1)))
 
 
@@ -69,4 +72,6 @@ def test_training_says_which_batch_would_fit(tmp_path):
         "train.py", "--batch-size", 60_000, "--mode", "dg", "--threads", 1, "--out", tmp_path / "r",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )  # fmt: skip
-    assert_one_line(result, 1, "out of memory", "of 60,000 images about", "lower --batch-size")
+    assert_one_line(
+        result, 1, "out of memory", "; about --batch-size ", "would fit, instead of 60000"
+    )

@@ -241,7 +241,7 @@ def test_a_full_disk_at_the_start(tmp_path, small_data):
         (["--mode", "dg", "--switch-ess", "0.3"], ["goes with --mode ggdg"]),
         (["--data", "/no/such/folder"], ["no such folder: /no/such/folder"]),
         (["--data", str(ROOT / "docs")], ["no file like train-images"]),
-        (["--classes", "8"], ["label 9 of image", "out of range"]),
+        (["--classes", "8"], ["label 9 of training image", "out of range"]),
         (["--limit", "5"], ["no training image of class"]),
         (["--out", "/proc/nowhere"], ["/proc/nowhere"]),
         (["--out", str(ROOT / "nn")], ["is not empty and holds no run"]),
