@@ -142,23 +142,9 @@ def report(found, rounding, settings):
         )
 
 
-def main(argv=None):
-    with fail_in_one_line(status=2):
-        settings, run, resumed = settings_and_folder(argv)
-        if resumed and run.finished():
-            print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
-            return
-        xp, device = choose_device(settings["device"])
-        network, size = load_network(settings), (settings["chains"], len(settings["unit"]), xp)
-        precision = settings["precision"]
-        with less_would_do(network, "--chains", *size, precision):
-            chains = NodeChains(settings, network, xp)
-        told, flat = chains.forecast(), chains.flat_units()
-        if resumed:
-            run.load_checkpoint(chains.restore)
-        else:
-            run.create(settings)
-    s = settings
+def announce(chains, run, device, told, flat):
+    """Say what is about to run, and what is to be expected of it."""
+    s = chains.settings
     print(
         f"{Path(s['net']).stem} {s['layer']}, {chains.units} x {s['chains']} chains on images of "
         f"{chains.network.input_shape}, {device}; in {run.path}"
@@ -177,6 +163,24 @@ def main(argv=None):
             "show noise; name the convolution below a ReLU"
         )
 
+
+def main(argv=None):
+    with fail_in_one_line(status=2):
+        settings, run, resumed = settings_and_folder(argv)
+        if resumed and run.finished():
+            print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
+            return
+        xp, device = choose_device(settings["device"])
+        network = load_network(settings)
+        fewer = "--chains", settings["chains"], len(settings["unit"]), xp, settings["precision"]
+        with less_would_do(network, *fewer):
+            chains = NodeChains(settings, network, xp)
+        told, flat = chains.forecast(), chains.flat_units()
+        if resumed:
+            run.load_checkpoint(chains.restore)
+        else:
+            run.create(settings)
+
     def kept():
         if not run.checkpoint_file.exists():
             return f"; stopped at iteration {chains.iteration}, before the first checkpoint"
@@ -184,7 +188,8 @@ def main(argv=None):
 
     workers = chains.sampler.energy.network
     with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
-        with less_would_do(workers, "--chains", *size, precision):
+        announce(chains, run, device, told, flat)
+        with less_would_do(workers, *fewer):
             whole = run_chains(chains, run, stopped)
         run.save_checkpoint(*chains.checkpoint())
         if not whole:
@@ -192,7 +197,7 @@ def main(argv=None):
             print(f"stopped; go on with: {again}", file=sys.stderr)
             sys.exit(128 + stopped[0])
         write_results(chains, run, told, device)
-    print(f"pictures and samples are in {run.path}")
+        print(f"pictures and samples are in {run.path}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def number(kind, low=None, high=None, above=None, below=None):
             (high, lambda bound: value <= bound, "at most"),
             (above, lambda bound: value > bound, "above"),
             (below, lambda bound: value < bound, "below"),
-            (1e18, lambda bound: high is not None or abs(value) <= bound, "finite and at most"),
+            (1e18, lambda bound: abs(value) <= bound, "finite and at most"),
         ]
         broken = [
             f"{word} {bound}"
