@@ -41,7 +41,7 @@ def fail_in_one_line(status, kept=lambda: ""):
     """
     try:
         yield
-    except (ValueError, OSError, MemoryError, ArithmeticError) as error:
+    except (ValueError, OSError, MemoryError, ArithmeticError, ImportError) as error:
         if os.environ.get("TRACEBACK"):  # for whoever mends this program
             raise
         print(f"{script()}: error: {one_line(error)}{kept()}", file=sys.stderr)
