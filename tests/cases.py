@@ -1,9 +1,14 @@
-"""Geometries for layers, drawn so that all are valid, and parameters to go with them."""
+"""Geometries for layers, drawn so that all are valid, with parameters; a small net of all kinds."""
 
 import numpy as np
 from hypothesis import strategies as st
 
+from nn.conv import Conv
+from nn.dropout import Dropout
+from nn.linear import Linear
+from nn.network import Network
 from nn.pool import MaxPool
+from nn.relu import ReLU
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -36,3 +41,19 @@ def set_params(layer, shape, rng):
     layer.initialize(shape[1:], rng)
     for name, w in layer.params.items():
         layer.params[name] = rng.standard_normal(w.shape)
+
+
+def small_net(seed=0, dropout=None):
+    layers = [
+        ("conv1", Conv(4, 3, pad=1)),
+        ("relu1", ReLU()),
+        ("pool1", MaxPool(2, 2)),
+        ("conv2", Conv(6, 3, groups=2)),
+        ("pool2", MaxPool(3, 2)),
+        ("fc1", Linear(12)),
+        ("relu2", ReLU()),
+        ("fc2", Linear(5)),
+    ]
+    if dropout:
+        layers.insert(7, ("drop", Dropout(dropout)))
+    return Network(layers, (12, 14, 2), np.random.default_rng(seed))

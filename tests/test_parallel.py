@@ -1,0 +1,137 @@
+"""A batch shared by several processes: the same numbers, errors, ends."""
+
+import _thread
+import gc
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from nn.linear import Linear
+from nn.network import Network
+from nn.parallel import ParallelNetwork, parallel
+from nn.relu import ReLU
+from tests.cases import small_net
+from tests.gradcheck import relative_error
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("count", [1, 17, 40])
+def test_processes_compute_what_one_does(processes, count):
+    rng = np.random.default_rng(3)
+    net = small_net().to(np, np.float64)
+    together = ParallelNetwork(small_net().to(np, np.float64), processes)
+    x, dy = rng.standard_normal((count, 12, 14, 2)), rng.standard_normal((count, 5))
+    for _ in range(2):
+        np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-12)
+        np.testing.assert_allclose(together.top_down(dy), net.top_down(dy), rtol=1e-10, atol=1e-13)
+        for name, grad in net.named("grads").items():
+            assert relative_error(together.network.named("grads")[name], grad) < 1e-12
+    assert parallel(net, 1) is net
+
+
+def test_processes_follow_the_parameters_the_batch_and_the_dtype():
+    rng = np.random.default_rng(3)
+    net, together = small_net(), ParallelNetwork(small_net(), 2)
+    for count in (20, 30):
+        x = rng.standard_normal((count, 12, 14, 2)).astype(np.float32)
+        np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-5, atol=1e-6)
+    for each in (net, together.network):
+        for w in each.named().values():
+            w *= 1.5  # in place, as training does
+    np.testing.assert_allclose(together.bottom_up(x), net.bottom_up(x), rtol=1e-5, atol=1e-5)
+    net.to(np, np.float64)
+    together.network.to(np, np.float64)
+    y = together.bottom_up(x)
+    assert y.dtype == np.float64
+    np.testing.assert_allclose(y, net.bottom_up(x), rtol=1e-12)
+    middle = together.bottom_up(x, to="pool2")
+    np.testing.assert_allclose(middle, net.bottom_up(x, to="pool2"), rtol=1e-12)
+    dy = rng.standard_normal(middle.shape)
+    np.testing.assert_allclose(together.top_down(dy), net.top_down(dy), rtol=1e-10, atol=1e-13)
+
+
+class Odd(ReLU):
+    """A layer that fails in a way of its own, or takes its time."""
+
+    class OddError(Exception):
+        def __init__(self, what, where):  # which cannot be unpickled
+            super().__init__(f"{what} in {where}")
+
+    def forward(self, x, train=False):
+        if x.max() > 100:
+            raise self.OddError("too much", "x")
+        if x.max() > 50:
+            time.sleep(0.3)
+        return super().forward(x, train)
+
+
+def test_errors_and_ends_of_the_other_processes():
+    net = Network([("odd", Odd()), ("fc", Linear(3))], (28, 28, 1), np.random.default_rng(0))
+    together = ParallelNetwork(net, 2)
+    x = np.ones((40, 28, 28, 1), np.float32)
+    expected = together.bottom_up(x)
+    pid = together.workers.pids[0]
+    os.kill(pid, signal.SIGTERM)  # sent to a whole group: not for this one
+    np.testing.assert_array_equal(together.bottom_up(x), expected)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match="was killed: no memory left"):
+        together.bottom_up(x)
+    with pytest.raises(ValueError, match="top_down needs the bottom_up that it belongs to"):
+        together.top_down(expected)
+    np.testing.assert_array_equal(together.bottom_up(x), expected)  # by another one
+    with pytest.raises(ValueError, match="no layer 'nothing'"):
+        together.bottom_up(x, to="nothing")
+    x[-1] = 101  # in the part of the other process
+    with pytest.raises(RuntimeError, match="OddError: too much in x"):
+        together.bottom_up(x)
+    x[-1] = 51
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(lambda: together.bottom_up(x), after=0.1)
+    x[-1] = 1
+    np.testing.assert_array_equal(together.bottom_up(x), expected)
+
+
+def interrupted(work, after):
+    """Call work() and interrupt it."""
+    timer = threading.Timer(after, _thread.interrupt_main)
+    timer.start()
+    try:
+        work()
+    finally:
+        timer.join()
+
+
+def test_processes_end_with_their_network():
+    net = Network([("fc", Linear(3))], (28, 28, 1), np.random.default_rng(0))
+    x = np.ones((40, 28, 28, 1), np.float32)
+    pids = []
+    for _ in range(3):
+        together = ParallelNetwork(net, 3)
+        together.bottom_up(x)
+        pids += together.workers.pids
+    assert len(set(pids)) == 6
+    del together
+    gc.collect()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_dropout_is_renewed_by_numbers_and_differs_between_processes():
+    x = np.random.default_rng(0).standard_normal((40, 12, 14, 2)).astype(np.float32)
+    together = ParallelNetwork(small_net(dropout=0.5), 2)
+
+    def run(*numbers):
+        together.seed(*numbers)
+        return together.bottom_up(x, train=True)
+
+    np.testing.assert_array_equal(run(1, 2, 3), run(1, 2, 3))
+    assert (run(1, 2, 3) != run(1, 2, 4)).any()
+    same = np.concatenate([x[:20], x[:20]])
+    together.seed(5)
+    y = together.bottom_up(same, train=True)
+    assert (y[:20] != y[20:]).any()
