@@ -32,6 +32,9 @@ CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoc
 def run_epoch(training, run, stopped):
     """The batches that are left of this epoch; False if a signal came."""
     left = training.batches()
+    reader = (training.read_batch(batch) for batch in left)
+    if training.train.on_disk:  # in memory it takes 0.05 ms, and a thread 1 ms of a LeNet step
+        reader = ahead(training.read_batch, left)
     interval = 0.1 if sys.stderr.isatty() else 10
     title = f"epoch {training.epoch}/{training.settings['epochs']} {training.stage}"
     shown = saved = time.perf_counter()
@@ -39,7 +42,7 @@ def run_epoch(training, run, stopped):
     with (
         tqdm(total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval)
         as bar,
-        closing(ahead(training.read_batch, left)) as batches,
+        closing(reader) as batches,
     ):  # fmt: skip
         for images, labels, known in batches:
             began = time.perf_counter()

@@ -69,6 +69,11 @@ class Images:
         return len(self.index)
 
     @property
+    def on_disk(self):
+        """Whether they are read from a file when they are asked for."""
+        return isinstance(self.images, np.memmap)
+
+    @property
     def views(self):
         """How many places an image is cut at in testing: 1 or 5."""
         return len(self.places)

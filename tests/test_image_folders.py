@@ -173,6 +173,7 @@ def test_a_limit_leaves_images_of_every_class(images):
     for limit in (3, 5, 20):
         train, _ = load(images, limit=limit, input_shape=(20, 24, 3))
         assert len(train) == limit
+        assert train.on_disk
         assert set(train.labels) == {0, 1, 2}
         x, labels = train.batch(slice(0, limit))
         np.testing.assert_array_equal(x.mean(axis=(1, 2)).argmax(axis=1), labels)
@@ -224,6 +225,7 @@ def test_training_cuts_and_mirrors_and_testing_takes_five_places():
     np.testing.assert_array_equal(centre, np.float32(mean)[1:7, 1:6])
     digits = Images(stored, np.arange(300), 300)
     assert digits.views == 1  # a 3 must not be mirrored
+    assert not digits.on_disk
     np.testing.assert_allclose(digits.training_batch(np.array([5]), None)[0][0], stored[5] / 256)
     with pytest.raises(ValueError, match="the net takes images of 10 x 8, these are only 9 x 8"):
         Images(stored, np.arange(300), 300, size=(10, 8))
