@@ -88,6 +88,7 @@ def net_and_data(settings):
 
 def show(training, bar):
     """The numbers that matter, behind the bar."""
+    training.look()
     row = training.rows[-1] if training.rows else {}
     numbers = {}
     if training.batch:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import count
 
 import numpy as np
 
@@ -10,11 +11,14 @@ from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
 from losses.semi_supervised import semi_supervised_loss
 from nn.backend import to_device, to_host
+from nn.dropout import Dropout
+from nn.graphs import Recorded
 from nn.parallel import parallel
 from nn.sgd import SGD
 
 TEST_NUMBERS, TEST_BATCH = 2**22, 100  # at once: numbers in the images, images
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
+UNSEEN = 100  # steps that a GPU is ahead at most, before their losses are looked at
 
 
 class Training:
@@ -23,8 +27,8 @@ class Training:
     COUNTS = "batch", "images", "guessed", "right", "loss_sum", "seconds", "rows"
 
     def __init__(self, settings, network, train, test, xp):
-        self.settings, self.network, self.train, self.test = settings, network, train, test
-        self.xp = xp
+        self.settings, self.network, self.xp = settings, network, xp
+        self.train, self.test = train.to(xp), test.to(xp)
         self.labelled, self.others = np.arange(len(train)), np.empty(0, int)
         if settings["labels"] is not None:
             self.labelled, self.others = labelled_and_not(
@@ -34,9 +38,11 @@ class Training:
             self.others = np.empty(0, int)
         largest = max(settings["batch_size"] * (2 if len(self.others) else 1), TEST_BATCH)
         self.workers = parallel(network, settings["threads"] if xp is np else 1, largest)
-        self.learned_from = train.only(np.union1d(self.labelled, self.others))
+        self.learned_from = self.train.only(np.union1d(self.labelled, self.others))
         known = train.labels[self.labelled]
         self.priors = np.bincount(known, minlength=train.classes) / len(known)
+        self.priors_there = to_device(self.priors, xp)
+        self.unseen = []  # (images, unlabelled ones, what `learn` returned) of the last steps
         self.rows = []  # of metrics.csv
         self.epoch = 1
         self.start_stage("DG" if settings["mode"] == "dg" else "GG", settings["lr"])
@@ -47,6 +53,9 @@ class Training:
         self.stage = stage
         self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"],
                        s["lr_step"])  # fmt: skip
+        # Dropout's numbers come from the host; such nets are large, and launches cost them little.
+        dropout = any(isinstance(layer, Dropout) for layer in self.network.layers.values())
+        self.learn = self._learn if dropout else Recorded(self._learn)
 
     def start_epoch(self):
         """With labels for some images only, these are gone through again and again; an epoch is
@@ -68,7 +77,7 @@ class Training:
             return generative_loss(scores, labels)
         weight = self.settings["unlabeled_weight"]
         is_known = self.xp.arange(len(labels)) < known
-        return semi_supervised_loss(scores, labels, is_known, self.priors, weight)
+        return semi_supervised_loss(scores, labels, is_known, self.priors_there, weight)
 
     def batches(self):
         """The numbers of the batches that are left of this epoch."""
@@ -88,33 +97,58 @@ class Training:
     @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
     def step(self, images, labels, known):
         """One batch: scores, loss, gradient, update."""
-        s = self.settings
-        self.workers.seed(s["seed"], self.epoch, self.batch)
+        self.workers.seed(self.settings["seed"], self.epoch, self.batch)
         x, labels = to_device(images, self.xp), to_device(labels, self.xp)
+        numbers = self.learn(x, labels, self.sgd.rate(), known=known)
+        self.unseen.append((len(labels), len(labels) - known, numbers.copy()))
+        self.newest = x
+        self.sgd.it += 1
+        self.batch += 1
+        if self.xp is np or len(self.unseen) == UNSEEN:
+            self.look()
+
+    def _learn(self, x, labels, lr, known):
+        """A step as a GPU records it: [loss, number of guesses that are right, ESS/n of each class].
+        """
         scores = self.workers.bottom_up(x, train=True)
         loss, dscores, info = self.loss(scores, labels, known)
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at {self.when()}: {self.not_finite(x)}; "
-                "a smaller --lr may help"
-            )
-        self.workers.top_down(dscores, input_grad=False)
-        self.sgd.step()
-        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
-        self.loss_sum += float(loss) * len(labels)
-        self.ess_sum += to_host(ess)  # ESS/n of each batch, weighted by its n
+        numbers = self.xp.zeros(2 + len(self.priors))
+        numbers[0] = loss
         if "guesses" in info:
-            self.right += int((info["guesses"] == labels)[known:].sum())
-            self.guessed += len(labels) - known
-        self.images += len(labels)
-        self.batch += 1
+            numbers[1] = (info["guesses"] == labels)[known:].sum()
+        weights = info["weights"] if "weights" in info else importance_weights(scores)
+        numbers[2:] = effective_sample_size(weights)
+        if self.xp is not np or math.isfinite(loss):  # on a GPU it is looked at later
+            self.workers.top_down(dscores, input_grad=False)
+            self.sgd.update(lr)
+        return numbers
+
+    def look(self):
+        """Add up what the last steps gave; on a GPU this waits for them."""
+        if not self.unseen:
+            return
+        unseen, self.unseen = self.unseen, []
+        seen = to_host(self.xp.stack([numbers for _, _, numbers in unseen]))
+        first = self.sgd.it - len(unseen)
+        for it, (n, guessed, _), (loss, right, *ess) in zip(count(first), unseen, seen):
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss is {loss} at {self.when(it)}: {self.not_finite(self.newest)}; "
+                    "a smaller --lr may help"
+                )
+            self.loss_sum += loss * n
+            self.ess_sum += ess  # ESS/n of each batch, weighted by its n
+            self.right += int(right)
+            self.guessed += guessed
+            self.images += n
 
     def guessed_right(self):
         """The share of unlabelled images that got their true label in this epoch, or ""."""
         return self.right / self.guessed if self.guessed else ""
 
-    def when(self):
-        return f"iteration {self.sgd.it} of {self.stage} in epoch {self.epoch}"
+    def when(self, it=None):
+        it = self.sgd.it if it is None else it
+        return f"iteration {it} of {self.stage} in epoch {self.epoch}"
 
     def not_finite(self, x):
         """Where the numbers went wrong first, from the bottom up."""
@@ -146,6 +180,7 @@ class Training:
     @np.errstate(over="ignore", invalid="ignore")
     def end_epoch(self):
         """Test, add a row to the metrics, and see whether GG gives way to DG."""
+        self.look()
         began = time.perf_counter()
         s, ess = self.settings, self.ess_sum / self.images
         lr = self.sgd.rate()
@@ -180,6 +215,7 @@ class Training:
 
     def state(self):
         """(arrays, the rest) of a checkpoint. FloatingPointError instead of broken weights."""
+        self.look()
         for name, w in self.network.named().items():
             if not np.isfinite(to_host(w)).all():
                 raise FloatingPointError(f"{name} is not finite after {self.when()}")

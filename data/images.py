@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from nn.backend import array_module, to_device
+
 
 @dataclass
 class Pixels:
@@ -28,8 +30,10 @@ class Pixels:
     def __call__(self, images, top=0, left=0):
         """uint8 images (N, h, w, C), cut out at top, left -> x float32, of the same shape."""
         h, w = images.shape[1:3]
+        xp = array_module(images)
         mean = self.mean[top : top + h, left : left + w] if self.mean.ndim == 3 else self.mean
-        x = (images - mean) * self.scale if mean.any() else images * self.scale
+        x = images - to_device(mean, xp) if mean.any() else images
+        x = x * to_device(self.scale, xp)
         return x[..., ::-1] if self.order == "bgr" else x
 
 
@@ -67,6 +71,10 @@ class Images:
 
     def __len__(self):
         return len(self.index)
+
+    def to(self, xp):
+        """The same with the images on xp's device, where they are cut too; not those on disk."""
+        return self if self.on_disk else replace(self, images=to_device(self.images, xp))
 
     @property
     def on_disk(self):

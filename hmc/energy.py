@@ -17,7 +17,8 @@ class NodeEnergy:
 
     def __init__(self, network, layer, unit, position=None, sigma=1.0, temperature=1.0):
         self.network, self.layer = network, layer
-        self.unit = self.units = np.atleast_1d(unit)  # as given; one for each chain
+        self.unit = np.atleast_1d(unit)
+        self.nodes = {}  # {(shape of the layer's map, dtype, library): what `node` returns}
         self.position = check_node(network, layer, self.unit, position)
         self.sigma, self.temperature = sigma, temperature
         self.buffers = Buffers()
@@ -43,14 +44,19 @@ class NodeEnergy:
         """f (n,) float64 and df/dx like x, in a buffer that the next call reuses."""
         xp = array_module(x)
         y = self.network.forward(x, self.layer)
-        if len(self.units) != len(x) or not isinstance(self.units, xp.ndarray):
-            self.units = to_device(np.broadcast_to(self.unit, len(x)).copy(), xp)
-        node = (xp.arange(len(y)), *self.position, self.units)
-        f = y[node].astype(xp.float64)
-        dy = self.buffers.get("dy", y.shape, y.dtype, xp)
-        dy.fill(0)
-        dy[node] = 1
+        place, dy = self.node(y)
+        f = y.reshape(-1)[place].astype(xp.float64)
         return f, self.network.backward(dy, param_grads=False)
+
+    def node(self, y):
+        """For maps y: the places of the nodes in their numbers, and df/dy, 1 there and else 0."""
+        xp = array_module(y)
+        key = y.shape, y.dtype, xp
+        if key not in self.nodes:
+            dy = np.zeros(y.shape, y.dtype)
+            dy[(np.arange(len(y)), *self.position, np.broadcast_to(self.unit, len(y)))] = 1
+            self.nodes[key] = to_device(np.flatnonzero(dy), xp), to_device(dy, xp)
+        return self.nodes[key]
 
     def is_flat(self, x):
         """Whether df/dx is 0 everywhere in each chain's image, as above a dead ReLU: (n,) bool."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from hmc.leapfrog import leapfrog
 from nn.backend import array_module, to_device, to_host
+from nn.graphs import Recorded
 
 DIVERGENT = 1000  # an energy error this large is no longer rounding of the trajectory
 # Numbers that overflow in a chain that diverges are seen to by rejecting it.
@@ -44,11 +45,12 @@ class HMC:
         self.energy = energy
         self.step_size, self.steps = step_size, steps
         self.mass, self.temperature, self.jitter = mass, temperature, jitter
+        self.trajectory = Recorded(self._trajectory)
 
     @QUIET
     def start(self, x):
         """The state of chains that begin at x."""
-        value, gradient = self._tempered(x)
+        value, gradient = tempered(*self.energy(x), self.temperature)
         return State(x.copy(), value.copy(), gradient.copy())
 
     @QUIET
@@ -64,18 +66,16 @@ class HMC:
         step_size = np.broadcast_to(self.step_size, n)
         if self.jitter:
             step_size = step_size * (1 + self.jitter * rng.uniform(-1, 1, n))
-        step_size = to_device(step_size.reshape(each).astype(state.x.dtype), xp)
-        noise = rng.standard_normal(shape, np.float32).astype(state.x.dtype, copy=False)
+        step_size = step_size.reshape(each).astype(state.x.dtype)
+        momentum = rng.standard_normal(shape, np.float32).astype(state.x.dtype, copy=False)
+        momentum *= self.mass**0.5
         uniform = rng.random(n)
 
-        momentum = to_device(noise, xp)
-        momentum *= self.mass**0.5
-        x = state.x.copy()
-        kinetic = self._kinetic(momentum)
-        value, gradient = leapfrog(
-            self._tempered, x, momentum, state.gradient, step_size, self.steps, self.mass
-        )
-        error = to_host(value + self._kinetic(momentum) - state.value - kinetic)
+        x, value, gradient, error = self.trajectory(
+            state.x, state.value, state.gradient, momentum, step_size,
+            steps=self.steps, mass=self.mass, temperature=self.temperature,
+        )  # fmt: skip
+        error = to_host(error)
         divergent = ~(np.abs(error) < DIVERGENT)
         probability = np.where(np.isfinite(error), np.exp(np.minimum(0, -error)), 0.0)
         accepted = uniform < probability
@@ -91,16 +91,30 @@ class HMC:
             "divergent": divergent,
         }
 
-    def _tempered(self, x):
-        value, gradient = self.energy(x)
-        if self.temperature != 1:
-            return value / self.temperature, gradient / self.temperature
-        return value, gradient
+    def _trajectory(self, x, value, gradient, momentum, step_size, steps, mass, temperature):
+        """x, U, dU/dx at the end and the error in H, from those at the start; momentum is used up.
 
-    def _kinetic(self, momentum):
-        """|phi|^2 / (2 m) of each chain, summed in float64."""
-        flat = momentum.reshape(len(momentum), -1)
-        return (flat * flat).sum(axis=1, dtype="float64") / (2 * self.mass)
+        The settings are arguments because a recorded trajectory holds for these alone.
+        """
+        x = x.copy()
+        before = value + kinetic(momentum, mass)
+
+        def energy(x):
+            return tempered(*self.energy(x), temperature)
+
+        value, gradient = leapfrog(energy, x, momentum, gradient, step_size, steps, mass)
+        return x, value, gradient, value + kinetic(momentum, mass) - before
+
+
+def tempered(value, gradient, temperature):
+    """U and dU/dx at a temperature."""
+    return (value, gradient) if temperature == 1 else (value / temperature, gradient / temperature)
+
+
+def kinetic(momentum, mass):
+    """|phi|^2 / (2 m) of each chain, summed in float64."""
+    flat = momentum.reshape(len(momentum), -1)
+    return (flat * flat).sum(axis=1, dtype="float64") / (2 * mass)
 
 
 @QUIET

@@ -38,7 +38,7 @@ def generative_loss(scores, labels, counts=None):
     """
     xp = array_module(scores)
     n, K = scores.shape
-    images = xp.arange(n)
+    own = labels[:, None] == xp.arange(K)  # (n, K): 1[y_i = y]
     counts = xp.ones(n) if counts is None else counts
     shares = counts / counts.sum()
     shifted = scores - scores.max(axis=0)
@@ -46,10 +46,10 @@ def generative_loss(scores, labels, counts=None):
     total = weights.sum(axis=0)
     weights /= total
     # Eq. 15: Z_y is the mean of exp f_y over the batch, hence total / n.
-    loss = ((xp.log(total / n)[labels] - shifted[images, labels]) * shares).sum()
-    of_class = xp.bincount(labels, shares, minlength=K)  # N_y / n
-    dscores = weights * of_class.astype(scores.dtype)  # Eq. 14, summed over i
-    dscores[images, labels] -= shares.astype(scores.dtype)
+    own_shares = own * shares[:, None]
+    loss = xp.where(own, (xp.log(total / n) - shifted) * shares[:, None], 0).sum()
+    of_class = own_shares.sum(axis=0)  # N_y / n
+    dscores = (weights * of_class - own_shares).astype(scores.dtype, copy=False)  # Eq. 14
     return loss, dscores, {"weights": weights, "ess": effective_sample_size(weights)}
 
 

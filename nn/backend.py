@@ -26,6 +26,13 @@ def to_device(x, xp):
     return to_host(x) if xp is np else xp.asarray(x)
 
 
+def cublas():
+    """CuPy's own binding to cuBLAS."""
+    from cupy_backends.cuda.libs import cublas
+
+    return cublas
+
+
 def gpu_problem():
     """Why no GPU can be used, in a few words; None if one can."""
     if cupy is None:

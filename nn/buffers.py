@@ -4,12 +4,25 @@ A fresh large array costs a page fault for every 4 KiB of it, on every call; a k
 """
 
 import math
+from contextlib import contextmanager
 
 import numpy as np
 
 
 class Buffers:
     """A set of named scratch arrays that grow to the largest size asked for."""
+
+    kept = None  # a list for all memory handed out, while a CUDA graph is recorded
+
+    @classmethod
+    @contextmanager
+    def kept_in(cls, kept):
+        """In this block, put the memory that is handed out by any Buffers into the list `kept`."""
+        cls.kept = kept
+        try:
+            yield
+        finally:
+            cls.kept = None
 
     def __init__(self):
         self._flat = {}  # name: the memory
@@ -30,4 +43,6 @@ class Buffers:
                 flat = self._flat[name] = xp.empty(size, dtype)
                 views.clear()  # of the old memory
             view = views[shape, dtype, xp] = flat[:size].reshape(shape)
+        if Buffers.kept is not None:
+            Buffers.kept.append(view)  # which keeps the memory that it is a view of
         return view

@@ -5,6 +5,7 @@ import numpy as np
 from nn.backend import array_module
 from nn.fillers import xavier, zeros
 from nn.layer import Layer
+from nn.products import matmul
 from nn.windows import (
     conv_output_size,
     fold,
@@ -67,7 +68,7 @@ class Conv(Layer):
             columns = self._columns(images, channels, OH, OW, dtype)  # (n*OH*OW, KH*KW*D)
             piece = y[images, :, :, filters]
             product = piece.reshape(len(columns), -1)  # a view of y unless there are groups
-            xp.matmul(columns, w[..., filters].reshape(KH * KW * D, -1), out=product)
+            matmul(columns, w[..., filters].reshape(KH * KW * D, -1), product)
             if self.groups > 1:
                 piece[...] = product.reshape(piece.shape)
         rows = y.reshape(N * OH, OW * F)  # adding b to long rows is three times as fast
@@ -90,13 +91,13 @@ class Conv(Layer):
         pieces = list(self._pieces(N, OH * OW * KH * KW * D, xp))
         for images, channels, filters in reversed(pieces):  # the last windows are still at hand
             columns = self._columns(images, channels, OH, OW, dtype)
-            product = columns.T @ dy[images, :, :, filters].reshape(len(columns), -1)
+            product = matmul(columns.T, dy[images, :, :, filters].reshape(len(columns), -1))
             if images.stop == N:  # the first, as they are reversed
                 dw[..., filters] = product.reshape(KH, KW, D, -1)
             else:
                 dw[..., filters] += product.reshape(KH, KW, D, -1)
         # A product with ones is much faster than dy.sum(axis=(0, 1, 2)).
-        self.grads["b"] = xp.ones(N * OH * OW, dtype) @ dy.reshape(-1, F)
+        self.grads["b"] = matmul(xp.ones((1, N * OH * OW), dtype), dy.reshape(-1, F))[0]
 
     def _backward_input(self, dy):
         """The deconvolution: dx = fold(dy w^T)."""
@@ -112,7 +113,7 @@ class Conv(Layer):
             dcolumns = window_matrix(len(piece), OH, OW, KH, KW, D, dtype, self.buffers, xp)
             kernels = w[..., filters].reshape(KH * KW * D, -1)
             dproduct = dy[images, :, :, filters].reshape(len(dcolumns), -1)
-            xp.matmul(dproduct, kernels.T, out=dcolumns)
+            matmul(dproduct, kernels.T, dcolumns)
             fold(dcolumns, KH, KW, self.stride, piece, self.buffers)
         _, H, W, _ = self.input_shape
         (top, _), (left, _) = self.pad

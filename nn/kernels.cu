@@ -122,3 +122,13 @@ extern "C" __global__ void lrn_backward(
                 }
     dx[at] = dy[at] * power[at] - (T)share * x[at] * sum;
 }
+
+// V = momentum V + lr lr_mult (g + decay w); w -= V
+extern "C" __global__ void sgd(
+    T* w, T* V, const T* g, const double* lr, long long size, double lr_mult, double momentum,
+    double decay)
+{
+    ELEMENT
+    V[at] = (T)momentum * V[at] + (T)(*lr * lr_mult) * (g[at] + (T)decay * w[at]);
+    w[at] -= V[at];
+}

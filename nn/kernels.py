@@ -1,4 +1,4 @@
-"""The same as windows, fold, max_pool, argmax_unpool and LRN, each in one launch on a GPU.
+"""Windows, fold, max_pool, argmax_unpool, LRN and SGD, each in one launch on a GPU.
 
 The array versions take a dozen launches each, and on a GPU a launch costs more than the arithmetic
 of a LeNet. They remain the specification: tests/test_kernels.py compares the kernels of kernels.cu
@@ -92,3 +92,10 @@ def lrn_backward(dy, x, scale, power, y, dx, size, across, share):
     _, H, W, C = x.shape
     launch("lrn_backward", dx, dy, x, scale, power, y, dx, dx.size, H, W, C, *reach(size, across),
            share)  # fmt: skip
+
+
+def sgd(w, V, g, lr, lr_mult, momentum, decay):
+    """See nn/sgd.py; lr is a number or a float64 array of shape ()."""
+    xp = array_module(w)
+    lr, g = xp.asarray(lr, xp.float64), xp.ascontiguousarray(g)
+    launch("sgd", w, w, V, g, lr, w.size, lr_mult, momentum, decay)

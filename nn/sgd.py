@@ -1,5 +1,8 @@
 """Stochastic gradient descent in Caffe's form, and its learning-rate policies."""
 
+import numpy as np
+
+from nn import kernels
 from nn.backend import array_module
 
 POLICIES = {  # rates by iteration; `size` is the length of a step
@@ -30,15 +33,22 @@ class SGD:
 
     def step(self):
         """Update every parameter from the gradients that the last top_down left; uses them up."""
-        lr = self.rate()
+        self.update(self.rate())
+        self.it += 1
+
+    def update(self, lr):
+        """The same at a given rate: a number, or on a GPU also a float64 array of shape ()."""
         for layer_name, layer in self.network.layers.items():
             for key, w in layer.params.items():
                 lr_mult, decay_mult = layer.rates[key]
                 g, V = layer.grads[key], self.velocity[f"{layer_name}.{key}"]
+                decay = self.weight_decay * decay_mult
+                if array_module(w) is not np:
+                    kernels.sgd(w, V, g, lr, lr_mult, self.momentum, decay)
+                    continue
                 rate = lr * lr_mult
                 V *= self.momentum
                 g *= rate
                 V += g
-                V += array_module(w).multiply(w, rate * self.weight_decay * decay_mult, out=g)
+                V += np.multiply(w, rate * decay, out=g)
                 w -= V
-        self.it += 1

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from nn import kernels, pool, windows
 from nn.buffers import Buffers
+from nn.linear import Linear
 from nn.lrn import LRN
+from nn.network import Network
+from nn.sgd import SGD
 from tests.cases import seeds
 
 # What CUDA brings, for one thread after the other.
@@ -22,6 +25,7 @@ PRELUDE = """
 #define __global__
 struct { long long x; } blockIdx, blockDim = {1}, threadIdx = {0};
 """
+POINTED = {"unsigned char": np.uint8, "const unsigned char": np.uint8, "const double": np.float64}
 CODES = {"long long": ctypes.c_longlong, "double": ctypes.c_double}
 
 
@@ -65,7 +69,7 @@ def on_cpu(compiled):
         converted = []
         for argument, parameter in zip(arguments, parameters[name], strict=True):
             if "*" in parameter:
-                kind = np.uint8 if "unsigned char" in parameter else result.dtype
+                kind = POINTED.get(parameter.rpartition("*")[0], result.dtype)
                 assert argument.dtype == kind
                 converted.append(ctypes.c_void_p(argument.ctypes.data))
             else:
@@ -146,6 +150,25 @@ def test_lrn(on_cpu, across, size, seed):
     kernels.lrn_backward(dy, x, found.scale, found.power, found.y, found.dx, size, across,
                          2 * layer.beta * share)  # fmt: skip
     np.testing.assert_allclose(found.dx, dx, rtol=1e-9, atol=1e-12)
+
+
+@given(dtype=st.sampled_from([np.float32, np.float64]), seed=seeds)
+def test_sgd(on_cpu, dtype, seed):
+    rng = np.random.default_rng(seed)
+    layer = Linear(3)
+    layer.rates = {"w": (2.0, 3.0), "b": (1.0, 1.0)}
+    net = Network([("fc", layer)], (2, 2, 1), rng).to(np, dtype)
+    sgd = SGD(net, lr=0.1, momentum=0.9, weight_decay=0.3)
+    w, g = layer.params["w"], rng.standard_normal((4, 3)).astype(dtype)
+    V = sgd.velocity["fc.w"]
+    V[...] = rng.standard_normal(V.shape)
+    found = SimpleNamespace(w=w.copy(), V=V.copy())
+    kernels.sgd(found.w, found.V, g, 0.1, 2.0, 0.9, 3 * 0.3)
+    layer.grads = {"w": g, "b": np.zeros(3, dtype)}
+    sgd.update(0.1)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(found.V, V, tolerance, tolerance)
+    np.testing.assert_allclose(found.w, w, tolerance, tolerance)
 
 
 def test_channels_that_are_apart_are_brought_together():

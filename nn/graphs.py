@@ -1,0 +1,79 @@
+"""CUDA graphs: on a GPU a function of arrays is recorded once, and from then on is a single launch.
+
+A LeNet step is a hundred kernels of a few microseconds each; Python takes longer to ask for them
+than the GPU to run them. On a CPU there is nothing to record: the function is called.
+"""
+
+import warnings
+
+import numpy as np
+
+from nn import products
+from nn.backend import array_module, to_device
+from nn.buffers import Buffers
+
+
+class Recorded:
+    """function(*arrays, **fixed) -> arrays; the same calls give the same on both libraries.
+
+    On a GPU the third call with the same shapes and the same `fixed` (hashable) records the kernels
+    that function launches, with the addresses of all they touch, and later calls replay them. So
+    what function does may depend on nothing else, and it must not look at results on the host. It
+    may change arrays of its own, such as parameters. Numbers among `arrays`, which may change from
+    call to call, reach it as float64 arrays. On a GPU the result is overwritten by the next call.
+    """
+
+    def __init__(self, function):
+        self.function = function
+        self.calls, self.recordings = {}, {}  # by shapes and fixed
+        self.possible = True
+
+    def __call__(self, *arrays, **fixed):
+        xp = array_module(arrays[0])
+        if xp is np:
+            return self.function(*arrays, **fixed)
+        arrays = [np.asarray(a, np.float64) if isinstance(a, float) else a for a in arrays]
+        key = (*((a.shape, a.dtype.str) for a in arrays), *fixed.items())
+        recording = self.recordings.get(key)
+        if recording is None:
+            arrays = [to_device(a, xp) for a in arrays]
+            call = self.calls[key] = self.calls.get(key, 0) + 1
+            if call == 1 or not self.possible:
+                return self.function(*arrays, **fixed)
+            try:
+                if call == 2:  # a rehearsal: cuBLAS loads the kernels that it will be asked for
+                    with products.on(xp.cuda.get_current_stream(), xp):
+                        return self.function(*arrays, **fixed)
+                recording = self.recordings[key] = Recording(self.function, arrays, fixed, xp)
+            except (AttributeError, NotImplementedError, OSError, RuntimeError) as error:
+                self.possible = False
+                warnings.warn(f"no CUDA graph, which costs time: {error}", stacklevel=2)
+                return self.function(*arrays, **fixed)
+        return recording.replay(arrays, xp)
+
+
+class Recording:
+    """A graph, its inputs and outputs, and all memory that it touches."""
+
+    def __init__(self, function, arrays, fixed, xp):
+        self.inputs = [a.copy() for a in arrays]
+        self.pool = xp.cuda.MemoryPool()  # what is freed while recording is used by nobody else
+        self.kept = []  # nor are the buffers, even when their layers have taken larger ones
+        stream = xp.cuda.Stream(non_blocking=True)
+        with (
+            products.on(stream, xp),
+            Buffers.kept_in(self.kept),
+            xp.cuda.using_allocator(self.pool.malloc),
+            stream,
+        ):
+            stream.begin_capture()
+            try:
+                self.outputs = function(*self.inputs, **fixed)
+            finally:
+                self.graph = stream.end_capture()
+
+    def replay(self, arrays, xp):
+        for own, array in zip(self.inputs, arrays, strict=True):
+            own[...] = to_device(array, xp)
+        self.graph.launch()
+        return self.outputs
