@@ -119,8 +119,7 @@ class Training:
         weights = info["weights"] if "weights" in info else importance_weights(scores)
         numbers[2:] = effective_sample_size(weights)
         if self.xp is not np or math.isfinite(loss):  # on a GPU it is looked at later
-            self.workers.top_down(dscores, input_grad=False)
-            self.sgd.update(lr)
+            self.workers.learn(dscores, self.sgd, lr)
         return numbers
 
     def look(self):

@@ -41,8 +41,7 @@ def ours():
 
     def step():
         _, dscores, _ = discriminative_loss(workers.bottom_up(x, train=True), labels)
-        workers.top_down(dscores, input_grad=False)
-        sgd.step()
+        workers.learn(dscores, sgd, sgd.rate())
 
     def derivative(n):
         node.bottom_up(images[:n])

@@ -50,8 +50,7 @@ def training_step(images, xp):
 
     def step():
         _, dscores, _ = generative_loss(workers.bottom_up(x, train=True), labels)
-        workers.top_down(dscores, input_grad=False)
-        sgd.step()
+        workers.learn(dscores, sgd, sgd.rate())
 
     return step
 

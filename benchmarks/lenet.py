@@ -41,8 +41,7 @@ def ours():
 
     def step(loss):
         _, dscores, _ = loss(workers.bottom_up(x[:BATCH], train=True), labels)
-        workers.top_down(dscores, input_grad=False)
-        sgd.step()
+        workers.learn(dscores, sgd, sgd.rate())
 
     def derivative(n):
         workers.bottom_up(x[:n])

@@ -46,3 +46,8 @@ class Buffers:
         if Buffers.kept is not None:
             Buffers.kept.append(view)  # which keeps the memory that it is a view of
         return view
+
+    def put(self, name, array):
+        """Hand out this array's memory under `name` from now on."""
+        self._flat[name] = array.reshape(-1)
+        self._views[name] = {}

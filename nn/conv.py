@@ -1,4 +1,8 @@
-"""Convolution (Eq. 1-2): windows, one matrix product, bias; backward is two products and a fold."""
+"""Convolution (Eq. 1-2): windows, one matrix product, bias; backward is two products and a fold.
+
+On a CPU, float32 convolutions of stride 1 that are large enough are done by toom_cook.py: the same
+in fewer multiplications.
+"""
 
 import numpy as np
 
@@ -6,6 +10,7 @@ from nn.backend import array_module
 from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.products import matmul
+from nn.toom_cook import ToomCook, pays, rows_to_add
 from nn.windows import (
     conv_output_size,
     fold,
@@ -35,6 +40,7 @@ class Conv(Layer):
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
         self.pad = pad_sides(pad)
         self.at_hand = None  # which windows were copied last, and where to
+        self.fast = None  # the ToomCook of the last forward, if it was one
         self.filler, self.bias_filler = filler, bias_filler
 
     def initialize(self, input_shape, rng):
@@ -50,6 +56,10 @@ class Conv(Layer):
         OW = conv_output_size(W, self.kernel[1], self.stride[1], self.pad[1])
         return OH, OW, self.filters
 
+    def release(self):
+        super().release()
+        self.fast = None
+
     def forward(self, x, train=False):
         w, b = self.params["w"], self.params["b"]
         KH, KW, D, F = w.shape
@@ -61,7 +71,23 @@ class Conv(Layer):
         OH, OW, _ = self.output_shape((H, W, C))
 
         self.input_shape = x.shape
-        self.x = pad_image(x, self.pad, 0, self.buffers, dtype)
+        fast = xp is np and dtype == np.float32 and self.stride == (1, 1)
+        fast = fast and pays(N, OH, OW, w.shape)
+        (top, bottom), sides = self.pad
+        bottom += rows_to_add(OH, KH) if fast else 0
+        self.x = pad_image(x, ((top, bottom), sides), 0, self.buffers, dtype)
+        self.fast = ToomCook(self.x, w, self.groups, self.buffers) if fast else None
+        y = self.fast.forward() if fast else self._forward(OH, OW, dtype)
+        rows = y.reshape(-1, OW * F)  # adding b to long rows is three times as fast
+        rows += xp.broadcast_to(b, (OW, F)).reshape(-1)
+        return y[:, :OH]
+
+    def _forward(self, OH, OW, dtype):
+        """y = columns w, without b."""
+        w = self.params["w"]
+        KH, KW, D, F = w.shape
+        xp = array_module(self.x)
+        N = len(self.x)
         self.at_hand = None
         y = self.buffers.get("y", (N, OH, OW, F), dtype, xp)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
@@ -71,23 +97,33 @@ class Conv(Layer):
             matmul(columns, w[..., filters].reshape(KH * KW * D, -1), product)
             if self.groups > 1:
                 piece[...] = product.reshape(piece.shape)
-        rows = y.reshape(N * OH, OW * F)  # adding b to long rows is three times as fast
-        rows += xp.broadcast_to(b, (OW, F)).reshape(-1)
         return y
 
     def backward(self, dy, param_grads=True, input_grad=True):
+        if self.fast:
+            dw, dx = self.fast.backward(dy, param_grads, input_grad)
+        else:
+            dw = self._backward_w(dy) if param_grads else None
+            dx = self._backward_x(dy) if input_grad else None
         if param_grads:
-            self._backward_params(dy)
-        return self._backward_input(dy) if input_grad else None
+            # A product with ones is much faster than dy.sum(axis=(0, 1, 2)).
+            rows = dy.reshape(-1, dy.shape[3])
+            ones = array_module(dy).ones((1, len(rows)), dw.dtype)
+            self.grads = {"w": dw, "b": matmul(ones, rows)[0]}
+        if not input_grad:
+            return None
+        _, H, W, _ = self.input_shape
+        (top, _), (left, _) = self.pad
+        return dx[:, top : top + H, left : left + W]
 
-    def _backward_params(self, dy):
-        """dw = columns^T dy, db = sum of dy over images and positions."""
+    def _backward_w(self, dy):
+        """dw = columns^T dy."""
         w = self.params["w"]
         KH, KW, D, F = w.shape
         N, OH, OW, _ = dy.shape
         xp = array_module(dy)
         dtype = xp.result_type(dy, w)
-        dw = self.grads["w"] = self.buffers.get("dw", w.shape, dtype, xp)
+        dw = self.buffers.get("dw", w.shape, dtype, xp)
         pieces = list(self._pieces(N, OH * OW * KH * KW * D, xp))
         for images, channels, filters in reversed(pieces):  # the last windows are still at hand
             columns = self._columns(images, channels, OH, OW, dtype)
@@ -96,10 +132,9 @@ class Conv(Layer):
                 dw[..., filters] = product.reshape(KH, KW, D, -1)
             else:
                 dw[..., filters] += product.reshape(KH, KW, D, -1)
-        # A product with ones is much faster than dy.sum(axis=(0, 1, 2)).
-        self.grads["b"] = matmul(xp.ones((1, N * OH * OW), dtype), dy.reshape(-1, F))[0]
+        return dw
 
-    def _backward_input(self, dy):
+    def _backward_x(self, dy):
         """The deconvolution: dx = fold(dy w^T)."""
         w = self.params["w"]
         KH, KW, D, F = w.shape
@@ -115,9 +150,7 @@ class Conv(Layer):
             dproduct = dy[images, :, :, filters].reshape(len(dcolumns), -1)
             matmul(dproduct, kernels.T, dcolumns)
             fold(dcolumns, KH, KW, self.stride, piece, self.buffers)
-        _, H, W, _ = self.input_shape
-        (top, _), (left, _) = self.pad
-        return dx[:, top : top + H, left : left + W]
+        return dx
 
     def _pieces(self, N, numbers, xp):
         """(slice of the images, of the channels, of the filters) of each matrix product.

@@ -91,6 +91,11 @@ class Network:
             dy = layer.backward(dy, param_grads, input_grad or layer is not self.path[0])
         return dy
 
+    def learn(self, dy, sgd, lr):
+        """top_down for the parameters' gradients, then their update at rate lr."""
+        self.backward(dy, input_grad=False)
+        sgd.update(lr)
+
     def named(self, what="params"):
         """{"conv1.w": array, ...} of all parameters, or with what="grads" of their gradients."""
         return {

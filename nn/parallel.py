@@ -35,6 +35,7 @@ class ParallelNetwork:
         self.count, self.images = count, images
         self.smallest_part = max(1, SMALLEST_PART // math.prod(self.input_shape))  # images
         self.workers, self.seeds, self.params, self.dtype = None, (), {}, None
+        self.own_grads = self.sgd = None
 
     def bottom_up(self, x, to=None, train=False):
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
@@ -67,11 +68,23 @@ class ParallelNetwork:
         front(self.dy, len(dy), dy.shape[1:])[...] = dy
         self.each(self.backward_part, dy.shape[1:], param_grads, input_grad)
         if param_grads:
-            total = self.network.named("grads")
-            for place in range(1, len(self.parts)):
-                for name, grad in total.items():
-                    grad += self.grads[place][name]
+            for name, total in self.network.named("grads").items():
+                for place in range(1, len(self.parts)):
+                    total += self.grads[place][name]
         return self.dx[: len(dy)] if input_grad else None
+
+    def learn(self, dy, sgd, lr):
+        """top_down for the parameters' gradients, then their update, shared by the processes."""
+        if len(self.parts) == 1 or sgd is not self.sgd:
+            self.backward(dy, input_grad=False)
+            sgd.update(lr)
+            if sgd is not self.sgd:  # of which only processes to come can know
+                self.stop()
+                self.sgd = sgd
+            return
+        front(self.dy, len(dy), dy.shape[1:])[...] = dy
+        self.each(self.backward_part, dy.shape[1:], True, False)
+        self.each(self.update_part, lr, len(self.parts))
 
     def seed(self, *numbers):
         """Renew the dropout generators, differently for each part of the batch."""
@@ -107,12 +120,28 @@ class ParallelNetwork:
     def backward_part(self, place, part, shape, param_grads, input_grad):
         """In any of the processes: top-down for images `part`, from dy of this shape."""
         dy = front(self.dy, part.stop, shape)[part]
+        if self.own_grads is not self.grads[place]:  # let layers write where all can read
+            self.own_grads = self.grads[place]
+            for name, layer in self.network.layers.items():
+                if "w" in layer.params:
+                    layer.buffers.put("dw", self.own_grads[f"{name}.w"])
         dx = self.network.backward(dy, param_grads, input_grad)
         if input_grad:
             self.dx[part] = dx
-        if param_grads and place:
+        if param_grads:
             for name, grad in self.network.named("grads").items():
-                self.grads[place][name][...] = grad
+                if not np.may_share_memory(grad, self.grads[place][name]):
+                    self.grads[place][name][...] = grad
+
+    def update_part(self, place, part, lr, count):
+        """In any of `count` processes: update its share of the rows of every parameter."""
+        for name, mine in self.grads[place].items():
+            rows = slice(len(mine) * place // count, len(mine) * (place + 1) // count)
+            total = mine[rows]
+            for other in range(count):
+                if other != place:
+                    total += self.grads[other][name][rows]
+            self.sgd.update_rows(name, rows, total, lr)
 
     def start(self, images, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""
@@ -127,17 +156,20 @@ class ParallelNetwork:
                 layer.params[key] = shared(array.shape, array.dtype)
                 layer.params[key][...] = array
         self.params = self.network.named()
+        for name, V in self.sgd.velocity.items() if self.sgd else ():
+            self.sgd.velocity[name] = shared(V.shape, V.dtype)
+            self.sgd.velocity[name][...] = V
         largest = max(math.prod(shape) for shape in self.shapes.values())
         self.x = shared((self.images, *self.input_shape), dtype)
         self.dx = shared(self.x.shape, dtype)
         self.y = shared((self.images * largest,), dtype)  # of any layer
         self.dy = shared(self.y.shape, dtype)
-        others = len(self.split(self.images)) - 1
-        self.grads = {
-            place: {name: shared(array.shape, array.dtype) for name, array in self.params.items()}
-            for place in range(1, others + 1)
-        }
-        self.workers = Workers(self, others)
+        processes = len(self.split(self.images))
+        self.grads = [
+            {name: shared(array.shape, array.dtype) for name, array in self.params.items()}
+            for _ in range(processes)
+        ]
+        self.workers = Workers(self, processes - 1)
 
     def stop(self):
         """End the other processes, if there are any; the next batch starts new ones."""
@@ -149,7 +181,7 @@ class ParallelNetwork:
         """Give up the memory of all that the last run left; the parameters stay."""
         self.stop()
         self.x = self.dx = self.y = self.dy = None
-        self.images, self.grads = 1, {}
+        self.images, self.grads, self.own_grads = 1, [], None
         self.network.release()
 
 

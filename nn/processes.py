@@ -4,7 +4,9 @@ import math
 import mmap
 import os
 import pickle
+import select
 import signal
+import time
 import traceback
 import warnings
 import weakref
@@ -13,6 +15,7 @@ from multiprocessing import Pipe
 
 import numpy as np
 
+BUSY = 0.001  # seconds
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -67,6 +70,7 @@ class Workers:
     def answer(self, place):
         """What that call returned. Raises what it raised; ChildProcessError without an answer."""
         try:
+            await_message(self.pipes[place])
             reply = self.pipes[place].recv()
         except (EOFError, ConnectionError):
             told = "a process that shared the work was killed: no memory left?"
@@ -74,6 +78,16 @@ class Workers:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+def await_message(pipe):
+    """Look busily whether there is one, for a short while: a process that sleeps takes tens of
+    microseconds to wake, and in a training step the next message is rarely a millisecond away."""
+    poll = select.poll()
+    poll.register(pipe.fileno(), select.POLLIN)
+    end = time.perf_counter() + BUSY
+    while not poll.poll(0) and time.perf_counter() < end:
+        pass
 
 
 def serve(worker, pipe, others):
@@ -92,6 +106,7 @@ def serve(worker, pipe, others):
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         np.seterr(over="ignore", invalid="ignore")  # of losses and energies, which are looked at
         while True:
+            await_message(pipe)
             method, *arguments = pipe.recv()
             try:
                 reply = getattr(worker, method)(*arguments)

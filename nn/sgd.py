@@ -11,6 +11,8 @@ POLICIES = {  # rates by iteration; `size` is the length of a step
     "step": lambda lr, it, size: lr * 0.1 ** (it // size),
 }
 
+PIECE = 2**15  # numbers
+
 
 class SGD:
     """V = momentum V + lr lr_mult (g + weight_decay decay_mult w);  w = w - V.
@@ -38,17 +40,30 @@ class SGD:
 
     def update(self, lr):
         """The same at a given rate: a number, or on a GPU also a float64 array of shape ()."""
-        for layer_name, layer in self.network.layers.items():
-            for key, w in layer.params.items():
-                lr_mult, decay_mult = layer.rates[key]
-                g, V = layer.grads[key], self.velocity[f"{layer_name}.{key}"]
-                decay = self.weight_decay * decay_mult
-                if array_module(w) is not np:
-                    kernels.sgd(w, V, g, lr, lr_mult, self.momentum, decay)
-                    continue
-                rate = lr * lr_mult
-                V *= self.momentum
-                g *= rate
-                V += g
-                V += np.multiply(w, rate * decay, out=g)
-                w -= V
+        for name, g in self.network.named("grads").items():
+            self.update_rows(name, slice(None), g, lr)
+
+    def update_rows(self, name, rows, g, lr):
+        """Update some rows of a parameter, such as "conv1.w", from their gradient; uses it up."""
+        layer, _, key = name.rpartition(".")
+        layer = self.network.layers[layer]
+        lr_mult, decay_mult = layer.rates[key]
+        w, V = layer.params[key][rows], self.velocity[name][rows]
+        decay = self.weight_decay * decay_mult
+        if array_module(w) is not np:
+            kernels.sgd(w, V, g, lr, lr_mult, self.momentum, decay)
+            return
+        rate = lr * lr_mult
+        for w, V, g in pieces(w, V, g):
+            V *= self.momentum
+            g *= rate
+            V += g
+            V += np.multiply(w, rate * decay, out=g)
+            w -= V
+
+
+def pieces(*arrays):
+    """Arrays of one shape, a few rows at a time, so that these stay in the cache."""
+    rows = max(1, PIECE * len(arrays[0]) // max(1, arrays[0].size))
+    for start in range(0, len(arrays[0]), rows):
+        yield [array[start : start + rows] for array in arrays]

@@ -71,14 +71,14 @@ def pool_output_size(size, kernel, stride=1, pad=(0, 0), ceil=True):
     return out
 
 
-def pad_image(x, sides, value, buffers, dtype):
+def pad_image(x, sides, value, buffers, dtype, name="padded"):
     """x (N, H, W, C) inside a border of `value`, in a kept buffer; x itself if sides are 0."""
     (top, bottom), (left, right) = sides
     if top == bottom == left == right == 0:
         return x
     N, H, W, C = x.shape
     xp = array_module(x)
-    padded = buffers.get("padded", (N, H + top + bottom, W + left + right, C), dtype, xp)
+    padded = buffers.get(name, (N, H + top + bottom, W + left + right, C), dtype, xp)
     padded[:, :top] = value
     padded[:, top + H :] = value
     padded[:, top : top + H, :left] = value

@@ -1,0 +1,183 @@
+"""Convolution in fewer multiplications (Toom and Cook; for images Winograd, Lavin & Gray 2016).
+
+A column of m outputs is a sum of products of KH rows of the kernel with the pixels above each
+other, m KH of them. These sums are the coefficients of a product of two polynomials, and so
+determined by its values at n = m + KH - 1 points, one product each:
+
+    y = A^T [ (G w) * (B^T x) ]        for 5 x 5 kernels and m = 4: 8 products instead of 20
+
+G w, B^T x and A^T M take sums of a few rows. In a row of the kernel nothing changes: windows and a
+matrix product, as in conv.py, which computes the same and is the specification of this file. The
+backward pass is the transpose of the same three sums. The points 0, +-1, +-1/2, +-2 and infinity
+keep the rounding small: in float32 about five times that of conv.py (docs/performance.md).
+"""
+
+from functools import cache
+
+import numpy as np
+
+from nn.windows import pad_image, window_view
+
+POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # and infinity; with more the rounding grows
+CACHED = 2**19  # numbers, 2 MiB: windows stay in the cache from their copy to their product
+COST = 12  # of a number of G w, in multiplications of a matrix product
+
+
+@cache
+def transforms(m, r, dtype):
+    """A^T (m, n), G (n, r), B^T (n, n) for m outputs of a kernel of r rows, n = m + r - 1.
+
+    Row p of A and of G evaluates a polynomial at point p. Row p of B^T holds the coefficients of
+    prod_{q != p} (t - q); its value at p is divided out in G. At infinity a polynomial is its
+    highest coefficient.
+    """
+    points = POINTS[: m + r - 2]
+    others = [[q for q in points if q != p] for p in points]
+    factors = [np.prod(np.subtract(p, rest)) for p, rest in zip(points, others, strict=True)]
+    A = np.vstack([np.vander(points, m, increasing=True), np.eye(m)[-1]])
+    G = np.vstack([np.vander(points, r, increasing=True) / np.c_[factors], np.eye(r)[-1]])
+    B_T = np.vstack([[*np.poly(rest)[::-1], 0] for rest in others] + [np.poly(points)[::-1]])
+    return tuple(np.ascontiguousarray(a, dtype) for a in (A.T, G, B_T))
+
+
+@cache
+def tiling(OH, KH):
+    """(m, T): T tiles of m rows of outputs, T m >= OH, that need the fewest products."""
+    choices = [(m, -(-OH // m)) for m in range(1, len(POINTS) + 3 - KH)]
+    return min(choices, key=lambda tiles: (tiles[1] * (tiles[0] + KH - 1), tiles[0]))
+
+
+def rows_to_add(OH, KH):
+    """How many rows below an image complete its last tile."""
+    m, T = tiling(OH, KH)
+    return T * m - OH
+
+
+@cache
+def pays(N, OH, OW, kernel_shape):
+    """Whether this saves more multiplications for N images than its sums cost."""
+    KH, KW, D, F = kernel_shape
+    if not 1 < KH < len(POINTS) or KW * D < 32 or F < 16:
+        return False
+    m, T = tiling(OH, KH)
+    n = m + KH - 1
+    return N * OW * (OH * KH - T * n) > COST * n * KH  # for each of the KW D F columns of w
+
+
+class ToomCook:
+    """x * w, then dw and dx from dy, for a convolution of stride 1 on a CPU.
+
+    x (N, T m + KH - 1, W, C), w (KH, KW, D, F) with D = C / groups, y (N, T m, OW, F); `tiling`
+    says T and m. What is returned is in kept buffers; w is read here and then no more.
+    """
+
+    def __init__(self, x, w, groups, buffers):
+        KH, KW, D, F = self.kernel_shape = w.shape
+        self.x, self.groups, self.buffers = x, groups, buffers
+        self.dtype = np.result_type(x, w)
+        N, H, W, _ = x.shape
+        self.OW = W - KW + 1
+        self.m, self.T = tiling(H - KH + 1, KH)
+        self.n = self.m + KH - 1
+        self.A_T, self.G, self.B_T = transforms(self.m, KH, self.dtype)
+        self.U = (self.G @ w.reshape(KH, -1)).reshape(self.n, KW * D, F)
+        at_once = max(1, CACHED // (self.n * self.T * self.OW * KW * D * groups))
+        self.pieces = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
+        self.at_hand = None  # the images whose windows were copied last
+
+    def get(self, name, *shape):
+        return self.buffers.get(name, shape, self.dtype)
+
+    def by_group(self, a):
+        """(n, rows, channels) -> (groups, n, rows, channels of the group)."""
+        return a.reshape(*a.shape[:2], self.groups, -1).transpose(2, 0, 1, 3)
+
+    def by_tile(self, M):
+        """(n, images T OW, F) -> (images, T, n, OW F)."""
+        return M.reshape(self.n, -1, self.T, self.OW * M.shape[2]).transpose(1, 2, 0, 3)
+
+    def forward(self):
+        """y = A^T [U * (B^T x)]."""
+        N, F = len(self.x), self.kernel_shape[3]
+        y = self.get("y", N, self.T, self.m, self.OW * F)
+        for images in self.pieces:
+            columns = self.columns(images)
+            M = self.get("M", self.n, columns.shape[2], F)
+            np.matmul(columns, self.by_group(self.U), out=self.by_group(M))
+            np.matmul(self.A_T, self.by_tile(M), out=y[images])
+        return y.reshape(N, self.T * self.m, self.OW, F)
+
+    def columns(self, images):
+        """The windows of B^T x: (groups, n, images T OW, KW D)."""
+        _, KW, D, _ = self.kernel_shape
+        if self.at_hand != images:
+            _, _, W, C = self.x.shape
+            tiles = window_view(self.x[images], self.n, W, (self.m, 1))[:, :, 0]
+            count = len(tiles)
+            tiles = tiles.reshape(count, self.T, self.n, W * C)
+            V = np.matmul(self.B_T, tiles, out=self.get("V", *tiles.shape))
+            V = window_view(V.reshape(-1, 1, W, C), 1, KW, (1, 1))
+            V = V.reshape(count, self.T, self.n, self.OW, KW, self.groups, D)
+            columns = self.get("columns", self.groups, self.n, count, self.T, self.OW, KW, D)
+            np.copyto(columns, V.transpose(5, 2, 0, 1, 3, 4, 6))
+            self.at_hand, self.kept = images, columns.reshape(self.groups, self.n, -1, KW * D)
+        return self.kept
+
+    def backward(self, dy, param_grads=True, input_grad=True):
+        """dw = G^T [(B^T x)^T * (A dy)], dx = B [(A dy) * U^T]; None for what is not wanted."""
+        N, (_, KW, D, F) = len(self.x), self.kernel_shape
+        _, H, W, C = self.x.shape
+        below = self.T * self.m - dy.shape[1]
+        dy = pad_image(dy, ((0, below), (0, 0)), 0, self.buffers, self.dtype, "padded dy")
+        dy = dy.reshape(N, self.T, self.m, self.OW * F)
+        dw = dx = None
+        if param_grads:
+            dU = np.zeros_like(self.U)
+        if input_grad:
+            overlap = -(-self.n // self.m)  # tiles of dx that reach into a block of m rows
+            dx = self.get("dx", N, self.T + overlap - 1, self.m, W * C)
+            dx[:, self.T :] = 0
+            U_T = self.by_group(self.U).reshape(self.groups, self.n, KW, D, -1).swapaxes(3, 4)
+            U_T = np.ascontiguousarray(U_T)
+        for images in reversed(self.pieces):  # the last windows are still at hand
+            dM = self.get("M", self.n, len(dy[images]) * self.T * self.OW, F)
+            np.matmul(self.A_T.T, dy[images], out=self.by_tile(dM))
+            if param_grads:
+                total = self.by_group(dU)
+                total += self.columns(images).swapaxes(2, 3) @ self.by_group(dM)
+            if input_grad:
+                self.add_tiles(self.fold(dM, U_T), dx[images])
+        if param_grads:
+            dw = self.get("dw", *self.kernel_shape)
+            np.matmul(self.G.T, dU.reshape(self.n, -1), out=dw.reshape(len(dw), -1))
+        if input_grad:
+            dx = dx.reshape(N, -1, W, C)[:, :H]
+        return dw, dx
+
+    def fold(self, dM, U_T):
+        """dV, the derivative at B^T x, from dM: a product for each column of the kernel."""
+        _, KW, D, _ = self.kernel_shape
+        _, _, W, C = self.x.shape
+        rows = dM.shape[1]
+        products = self.get("columns", self.groups, self.n, KW, rows, D)
+        self.at_hand = None  # they take the windows' place in memory
+        np.matmul(self.by_group(dM)[:, :, None], U_T, out=products)
+        dV = self.get("V", rows // (self.T * self.OW), self.T, self.n, W, C)
+        dV[:, :, :, self.OW :] = 0
+        by_group = dV.reshape(*dV.shape[:4], self.groups, D).transpose(4, 2, 0, 1, 3, 5)
+        for j in range(KW):
+            product = products[:, :, j].reshape(*by_group.shape[:4], self.OW, D)
+            reached = by_group[..., j : j + self.OW, :]
+            if j == 0:
+                reached[...] = product
+            else:
+                reached += product
+        return dV.reshape(*dV.shape[:3], W * C)
+
+    def add_tiles(self, dV, dx):
+        """dx (images, blocks of m rows, m, W C) from B dV, whose tiles of n rows overlap."""
+        np.matmul(self.B_T.T[: self.m], dV, out=dx[:, : self.T])
+        for first in range(self.m, self.n, self.m):
+            part = self.B_T.T[first : first + self.m] @ dV
+            block = first // self.m
+            dx[:, block : block + self.T, : part.shape[2]] += part
