@@ -26,23 +26,23 @@ class Buffers:
 
     def __init__(self):
         self._flat = {}  # name: the memory
-        self._views = {}  # name: {(shape, dtype, library): the array handed out}
+        self._views = {}  # (name, shape, dtype, library): the array handed out
 
     def get(self, name, shape, dtype, xp=np):
         """An array of this shape with arbitrary contents: what the last user of `name` left.
 
         A smaller request (the last batch of an epoch) reuses the front of the same memory.
         """
-        views = self._views.setdefault(name, {})
-        view = views.get((shape, dtype, xp))
+        key = name, shape, dtype, xp
+        view = self._views.get(key)
         if view is None:
             size, dtype = math.prod(shape), np.dtype(dtype)
             flat = self._flat.get(name)
             fits = isinstance(flat, xp.ndarray) and flat.dtype == dtype and flat.size >= size
             if not fits:
-                flat = self._flat[name] = xp.empty(size, dtype)
-                views.clear()  # of the old memory
-            view = views[shape, dtype, xp] = flat[:size].reshape(shape)
+                flat = xp.empty(size, dtype)
+                self.put(name, flat)
+            view = self._views[key] = flat[:size].reshape(shape)
         if Buffers.kept is not None:
             Buffers.kept.append(view)  # which keeps the memory that it is a view of
         return view
@@ -50,4 +50,4 @@ class Buffers:
     def put(self, name, array):
         """Hand out this array's memory under `name` from now on."""
         self._flat[name] = array.reshape(-1)
-        self._views[name] = {}
+        self._views = {key: view for key, view in self._views.items() if key[0] != name}

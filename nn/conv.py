@@ -10,7 +10,7 @@ from nn.backend import array_module
 from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.products import matmul
-from nn.toom_cook import ToomCook, pays, rows_to_add
+from nn.toom_cook import Kernel, ToomCook, pays, rows_to_add, tiling
 from nn.windows import (
     conv_output_size,
     fold,
@@ -40,7 +40,7 @@ class Conv(Layer):
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
         self.pad = pad_sides(pad)
         self.at_hand = None  # which windows were copied last, and where to
-        self.fast = None  # the ToomCook of the last forward, if it was one
+        self.fast = self.kept = None  # the last forward's ToomCook, if it was one, and its Kernel
         self.filler, self.bias_filler = filler, bias_filler
 
     def initialize(self, input_shape, rng):
@@ -58,7 +58,7 @@ class Conv(Layer):
 
     def release(self):
         super().release()
-        self.fast = None
+        self.fast = self.kept = None
 
     def forward(self, x, train=False):
         w, b = self.params["w"], self.params["b"]
@@ -72,15 +72,23 @@ class Conv(Layer):
 
         self.input_shape = x.shape
         fast = xp is np and dtype == np.float32 and self.stride == (1, 1)
-        fast = fast and pays(N, OH, OW, w.shape)
+        fast = fast and pays(N, OH, OW, w.shape, train)
         (top, bottom), sides = self.pad
         bottom += rows_to_add(OH, KH) if fast else 0
         self.x = pad_image(x, ((top, bottom), sides), 0, self.buffers, dtype)
-        self.fast = ToomCook(self.x, w, self.groups, self.buffers) if fast else None
+        self.fast = ToomCook(self.x, self._kernel(w, OH, train), self.buffers) if fast else None
         y = self.fast.forward() if fast else self._forward(OH, OW, dtype)
-        rows = y.reshape(-1, OW * F)  # adding b to long rows is three times as fast
-        rows += xp.broadcast_to(b, (OW, F)).reshape(-1)
+        repeated = self.buffers.get("b", (OW, F), dtype, xp)  # three times as fast to add
+        repeated[...] = b
+        y += repeated
         return y[:, :OH]
+
+    def _kernel(self, w, OH, train):
+        """w for ToomCook, used again for as long as nobody trains it."""
+        m, _ = tiling(OH, len(w))
+        if train or self.kept is None or not self.kept.is_of(w, m):
+            self.kept = Kernel(w, m, self.groups)
+        return self.kept
 
     def _forward(self, OH, OW, dtype):
         """y = columns w, without b."""

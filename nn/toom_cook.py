@@ -12,7 +12,7 @@ backward pass is the transpose of the same three sums. The points 0, +-1, +-1/2,
 keep the rounding small: in float32 about five times that of conv.py (docs/performance.md).
 """
 
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -54,34 +54,58 @@ def rows_to_add(OH, KH):
 
 
 @cache
-def pays(N, OH, OW, kernel_shape):
-    """Whether this saves more multiplications for N images than its sums cost."""
+def pays(N, OH, OW, kernel_shape, train):
+    """Whether this saves more multiplications for N images than its sums cost.
+
+    Those of the kernel cost most. While sampling they are not done again: see `Kernel`.
+    """
     KH, KW, D, F = kernel_shape
     if not 1 < KH < len(POINTS) or KW * D < 32 or F < 16:
         return False
     m, T = tiling(OH, KH)
     n = m + KH - 1
-    return N * OW * (OH * KH - T * n) > COST * n * KH  # for each of the KW D F columns of w
+    saved = N * OW * (OH * KH - T * n)  # for each of the KW D F columns of w
+    return saved > COST * KH * (n if train else 1)
+
+
+class Kernel:
+    """U = G w for tiles of m rows: (n, KW D, F), and its transpose (groups, n, KW, f, D).
+
+    It may be used again for w that `is_of` knows: comparing costs less than the sums.
+    """
+
+    def __init__(self, w, m, groups):
+        self.w, self.m, self.groups = w.copy(), m, groups
+        _, self.G, _ = transforms(m, len(w), w.dtype)
+        self.U = (self.G @ w.reshape(len(w), -1)).reshape(len(self.G), -1, w.shape[3])
+
+    def is_of(self, w, m):
+        return m == self.m and np.array_equal(w, self.w)
+
+    @cached_property
+    def U_T(self):
+        _, KW, D, F = self.w.shape
+        U = self.U.reshape(-1, KW, D, self.groups, F // self.groups)
+        return np.ascontiguousarray(U.transpose(3, 0, 1, 4, 2))
 
 
 class ToomCook:
     """x * w, then dw and dx from dy, for a convolution of stride 1 on a CPU.
 
-    x (N, T m + KH - 1, W, C), w (KH, KW, D, F) with D = C / groups, y (N, T m, OW, F); `tiling`
-    says T and m. What is returned is in kept buffers; w is read here and then no more.
+    x (N, T m + KH - 1, W, C), w (KH, KW, D, F) with D = C / groups, y (N, T m, OW, F); T and m are
+    those of `tiling`. What is returned is in kept buffers.
     """
 
-    def __init__(self, x, w, groups, buffers):
-        KH, KW, D, F = self.kernel_shape = w.shape
-        self.x, self.groups, self.buffers = x, groups, buffers
-        self.dtype = np.result_type(x, w)
+    def __init__(self, x, kernel, buffers):
+        self.x, self.kernel, self.groups, self.buffers = x, kernel, kernel.groups, buffers
+        KH, KW, D, _ = self.kernel_shape = kernel.w.shape
+        self.dtype = np.result_type(x, kernel.w)
         N, H, W, _ = x.shape
         self.OW = W - KW + 1
         self.m, self.T = tiling(H - KH + 1, KH)
         self.n = self.m + KH - 1
         self.A_T, self.G, self.B_T = transforms(self.m, KH, self.dtype)
-        self.U = (self.G @ w.reshape(KH, -1)).reshape(self.n, KW * D, F)
-        at_once = max(1, CACHED // (self.n * self.T * self.OW * KW * D * groups))
+        at_once = max(1, CACHED // (self.n * self.T * self.OW * KW * x.shape[3]))
         self.pieces = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
         self.at_hand = None  # the images whose windows were copied last
 
@@ -103,7 +127,7 @@ class ToomCook:
         for images in self.pieces:
             columns = self.columns(images)
             M = self.get("M", self.n, columns.shape[2], F)
-            np.matmul(columns, self.by_group(self.U), out=self.by_group(M))
+            np.matmul(columns, self.by_group(self.kernel.U), out=self.by_group(M))
             np.matmul(self.A_T, self.by_tile(M), out=y[images])
         return y.reshape(N, self.T * self.m, self.OW, F)
 
@@ -125,20 +149,18 @@ class ToomCook:
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """dw = G^T [(B^T x)^T * (A dy)], dx = B [(A dy) * U^T]; None for what is not wanted."""
-        N, (_, KW, D, F) = len(self.x), self.kernel_shape
+        N, F = len(self.x), self.kernel_shape[3]
         _, H, W, C = self.x.shape
         below = self.T * self.m - dy.shape[1]
         dy = pad_image(dy, ((0, below), (0, 0)), 0, self.buffers, self.dtype, "padded dy")
         dy = dy.reshape(N, self.T, self.m, self.OW * F)
         dw = dx = None
         if param_grads:
-            dU = np.zeros_like(self.U)
+            dU = np.zeros_like(self.kernel.U)
         if input_grad:
             overlap = -(-self.n // self.m)  # tiles of dx that reach into a block of m rows
             dx = self.get("dx", N, self.T + overlap - 1, self.m, W * C)
             dx[:, self.T :] = 0
-            U_T = self.by_group(self.U).reshape(self.groups, self.n, KW, D, -1).swapaxes(3, 4)
-            U_T = np.ascontiguousarray(U_T)
         for images in reversed(self.pieces):  # the last windows are still at hand
             dM = self.get("M", self.n, len(dy[images]) * self.T * self.OW, F)
             np.matmul(self.A_T.T, dy[images], out=self.by_tile(dM))
@@ -146,7 +168,7 @@ class ToomCook:
                 total = self.by_group(dU)
                 total += self.columns(images).swapaxes(2, 3) @ self.by_group(dM)
             if input_grad:
-                self.add_tiles(self.fold(dM, U_T), dx[images])
+                self.add_tiles(self.fold(dM), dx[images])
         if param_grads:
             dw = self.get("dw", *self.kernel_shape)
             np.matmul(self.G.T, dU.reshape(self.n, -1), out=dw.reshape(len(dw), -1))
@@ -154,14 +176,14 @@ class ToomCook:
             dx = dx.reshape(N, -1, W, C)[:, :H]
         return dw, dx
 
-    def fold(self, dM, U_T):
+    def fold(self, dM):
         """dV, the derivative at B^T x, from dM: a product for each column of the kernel."""
         _, KW, D, _ = self.kernel_shape
         _, _, W, C = self.x.shape
         rows = dM.shape[1]
         products = self.get("columns", self.groups, self.n, KW, rows, D)
         self.at_hand = None  # they take the windows' place in memory
-        np.matmul(self.by_group(dM)[:, :, None], U_T, out=products)
+        np.matmul(self.by_group(dM)[:, :, None], self.kernel.U_T, out=products)
         dV = self.get("V", rows // (self.T * self.OW), self.T, self.n, W, C)
         dV[:, :, :, self.OW :] = 0
         by_group = dV.reshape(*dV.shape[:4], self.groups, D).transpose(4, 2, 0, 1, 3, 5)
