@@ -12,6 +12,7 @@ from nn.layer import Layer
 from nn.products import matmul
 from nn.toom_cook import Kernel, ToomCook, pays, rows_to_add, tiling
 from nn.windows import (
+    CACHED,
     conv_output_size,
     fold,
     pad_image,
@@ -62,26 +63,41 @@ class Conv(Layer):
 
     def forward(self, x, train=False):
         w, b = self.params["w"], self.params["b"]
-        KH, KW, D, F = w.shape
-        N, H, W, C = x.shape
-        if C != D * self.groups:
-            raise ValueError(f"expected images of {D * self.groups} channels, got {C}: {x.shape}")
-        xp = array_module(x)
-        dtype = xp.result_type(x, w)
-        OH, OW, _ = self.output_shape((H, W, C))
-
-        self.input_shape = x.shape
-        fast = xp is np and dtype == np.float32 and self.stride == (1, 1)
-        fast = fast and pays(N, OH, OW, w.shape, train)
-        (top, bottom), sides = self.pad
-        bottom += rows_to_add(OH, KH) if fast else 0
-        self.x = pad_image(x, ((top, bottom), sides), 0, self.buffers, dtype)
-        self.fast = ToomCook(self.x, self._kernel(w, OH, train), self.buffers) if fast else None
-        y = self.fast.forward() if fast else self._forward(OH, OW, dtype)
-        repeated = self.buffers.get("b", (OW, F), dtype, xp)  # three times as fast to add
-        repeated[...] = b
+        self.fast = None
+        if self.is_fast(x, train):
+            OH, OW, F = self.start(x, whole_tiles=True)
+            self.fast = ToomCook(self.x, self._kernel(w, OH, train), self.buffers)
+            y = self.fast.forward()
+        else:
+            OH, OW, F = self.start(x)
+            y = self._forward(OH, OW)
+        repeated = self.buffers.get("b", (OW, F), y.dtype, array_module(y))
+        repeated[...] = b  # three times as fast to add
         y += repeated
         return y[:, :OH]
+
+    def is_fast(self, x, train):
+        """Whether forward is done by toom_cook.py."""
+        w = self.params["w"]
+        fast = array_module(x) is np and self.stride == (1, 1)
+        if not fast or not x.dtype == w.dtype == np.float32:
+            return False
+        OH, OW, _ = self.output_shape(x.shape[1:])
+        return pays(len(x), OH, OW, w.shape, train)
+
+    def start(self, x, whole_tiles=False):
+        """Pad x and keep it; returns (OH, OW, F)."""
+        D, C = self.params["w"].shape[2], x.shape[3]
+        if C != D * self.groups:
+            raise ValueError(f"expected images of {D * self.groups} channels, got {C}: {x.shape}")
+        OH, OW, F = self.output_shape(x.shape[1:])
+        (top, bottom), sides = self.pad
+        bottom += rows_to_add(OH, self.kernel[0]) if whole_tiles else 0
+        dtype = array_module(x).result_type(x, self.params["w"])
+        self.input_shape = x.shape
+        self.x = pad_image(x, ((top, bottom), sides), 0, self.buffers, dtype)
+        self.at_hand = None
+        return OH, OW, F
 
     def _kernel(self, w, OH, train):
         """w for ToomCook, used again for as long as nobody trains it."""
@@ -90,13 +106,12 @@ class Conv(Layer):
             self.kept = Kernel(w, m, self.groups)
         return self.kept
 
-    def _forward(self, OH, OW, dtype):
+    def _forward(self, OH, OW):
         """y = columns w, without b."""
         w = self.params["w"]
         KH, KW, D, F = w.shape
         xp = array_module(self.x)
-        N = len(self.x)
-        self.at_hand = None
+        N, dtype = len(self.x), xp.result_type(self.x, w)
         y = self.buffers.get("y", (N, OH, OW, F), dtype, xp)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
             columns = self._columns(images, channels, OH, OW, dtype)  # (n*OH*OW, KH*KW*D)
@@ -118,8 +133,10 @@ class Conv(Layer):
             rows = dy.reshape(-1, dy.shape[3])
             ones = array_module(dy).ones((1, len(rows)), dw.dtype)
             self.grads = {"w": dw, "b": matmul(ones, rows)[0]}
-        if not input_grad:
-            return None
+        return self.inside(dx) if input_grad else None
+
+    def inside(self, dx):
+        """dx without the padding."""
         _, H, W, _ = self.input_shape
         (top, _), (left, _) = self.pad
         return dx[:, top : top + H, left : left + W]
@@ -168,7 +185,7 @@ class Conv(Layer):
         is cheaper to copy them again for the backward pass than to keep them all.
         """
         _, _, D, F = self.params["w"].shape
-        at_once = max(1, 2**19 // numbers) if xp is np else N
+        at_once = max(1, CACHED // numbers) if xp is np else N
         size = F // self.groups
         for n in range(0, N, at_once):
             for g in range(self.groups):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nn.backend import array_module, to_device
+from nn.conv_pool import ConvPool
 from nn.dropout import Dropout
 from nn.windows import NO_PAD
 
@@ -48,6 +49,7 @@ class Network:
         self.layers = dict(layers)
         if len(self.layers) != len(layers):
             raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
+        self.path, self.joined = [], {}  # layers that ran last; {Conv: its ConvPool}
         self.input_shape = tuple(input_shape)
         self.shapes = measure(
             layers, self.input_shape, lambda layer, shape: layer.initialize(shape, rng)
@@ -77,12 +79,15 @@ class Network:
             raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
         if to is not None and to not in self.layers:
             raise ValueError(f"no layer {to!r}; this net has {', '.join(self.layers)}")
+        names = list(self.layers)
+        layers = list(self.layers.values())[: names.index(to) + 1 if to else None]
         self.path = []
-        for name, layer in self.layers.items():
+        while layers:
+            layer = layers.pop(0)
+            if layers and ConvPool.fits(layer, layers[0], x, train):
+                layer = self.joined.setdefault(layer, ConvPool(layer, layers.pop(0)))
             x = layer.forward(x, train)
             self.path.append(layer)
-            if name == to:
-                break
         return x
 
     def backward(self, dy, param_grads=True, input_grad=True):
@@ -146,7 +151,7 @@ class Network:
 
     def release(self):
         """Give up the memory of all that the last run left; the parameters stay."""
-        self.path = []
+        self.path, self.joined = [], {}
         for layer in self.layers.values():
             layer.release()
 
@@ -171,5 +176,5 @@ class Network:
         twin = Network.__new__(Network)
         twin.__dict__.update(self.__dict__)
         twin.layers = {name: layer.replica() for name, layer in self.layers.items()}
-        twin.path = []  # it has not run yet
+        twin.path, twin.joined = [], {}  # it has not run yet
         return twin

@@ -16,10 +16,9 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from nn.windows import pad_image, window_view
+from nn.windows import CACHED, pad_image, window_view
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # and infinity; with more the rounding grows
-CACHED = 2**19  # numbers, 2 MiB: windows stay in the cache from their copy to their product
 COST = 12  # of a number of G w, in multiplications of a matrix product
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from nn import kernels
 from nn.backend import array_module
 
+CACHED = 2**19  # numbers, 2 MiB: windows stay in the cache from their copy to their product
+
 
 def pair(value, what):
     """An int, or two of them, as (vertical, horizontal)."""
