@@ -85,7 +85,10 @@ class Network:
         while layers:
             layer = layers.pop(0)
             if layers and ConvPool.fits(layer, layers[0], x, train):
-                layer = self.joined.setdefault(layer, ConvPool(layer, layers.pop(0)))
+                upper = layers.pop(0)
+                if layer not in self.joined:
+                    self.joined[layer] = ConvPool(layer, upper)
+                layer = self.joined[layer]
             x = layer.forward(x, train)
             self.path.append(layer)
         return x

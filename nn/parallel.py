@@ -135,13 +135,10 @@ class ParallelNetwork:
 
     def update_part(self, place, part, lr, count):
         """In any of `count` processes: update its share of the rows of every parameter."""
+        grads = [self.grads[place], *(g for p, g in enumerate(self.grads[:count]) if p != place)]
         for name, mine in self.grads[place].items():
             rows = slice(len(mine) * place // count, len(mine) * (place + 1) // count)
-            total = mine[rows]
-            for other in range(count):
-                if other != place:
-                    total += self.grads[other][name][rows]
-            self.sgd.update_rows(name, rows, total, lr)
+            self.sgd.update_rows(name, rows, [g[name] for g in grads], lr)
 
     def start(self, images, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""

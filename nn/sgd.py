@@ -41,20 +41,24 @@ class SGD:
     def update(self, lr):
         """The same at a given rate: a number, or on a GPU also a float64 array of shape ()."""
         for name, g in self.network.named("grads").items():
-            self.update_rows(name, slice(None), g, lr)
+            self.update_rows(name, slice(None), [g], lr)
 
-    def update_rows(self, name, rows, g, lr):
-        """Update some rows of a parameter, such as "conv1.w", from their gradient; uses it up."""
+    def update_rows(self, name, rows, grads, lr):
+        """Update some rows of a parameter, such as "conv1.w", from the sum of gradients of all its
+        rows; uses up the first of them."""
         layer, _, key = name.rpartition(".")
         layer = self.network.layers[layer]
         lr_mult, decay_mult = layer.rates[key]
         w, V = layer.params[key][rows], self.velocity[name][rows]
+        grads = [g[rows] for g in grads]
         decay = self.weight_decay * decay_mult
         if array_module(w) is not np:
-            kernels.sgd(w, V, g, lr, lr_mult, self.momentum, decay)
+            kernels.sgd(w, V, grads[0], lr, lr_mult, self.momentum, decay)
             return
         rate = lr * lr_mult
-        for w, V, g in pieces(w, V, g):
+        for w, V, g, *others in pieces(w, V, *grads):
+            for other in others:
+                g += other
             V *= self.momentum
             g *= rate
             V += g
