@@ -35,7 +35,8 @@ def transforms(m, r, dtype):
     factors = [np.prod(np.subtract(p, rest)) for p, rest in zip(points, others, strict=True)]
     A = np.vstack([np.vander(points, m, increasing=True), np.eye(m)[-1]])
     G = np.vstack([np.vander(points, r, increasing=True) / np.c_[factors], np.eye(r)[-1]])
-    B_T = np.vstack([[*np.poly(rest)[::-1], 0] for rest in others] + [np.poly(points)[::-1]])
+    B = [np.append(np.atleast_1d(np.poly(rest))[::-1], 0) for rest in others]
+    B_T = np.vstack([*B, np.poly(points)[::-1]])
     return tuple(np.ascontiguousarray(a, dtype) for a in (A.T, G, B_T))
 
 

@@ -14,6 +14,7 @@ from nn.linear import Linear
 from nn.network import Network
 from nn.parallel import ParallelNetwork, parallel
 from nn.relu import ReLU
+from nn.sgd import SGD
 from tests.cases import small_net
 from tests.gradcheck import relative_error
 
@@ -31,6 +32,25 @@ def test_processes_compute_what_one_does(processes, count):
         for name, grad in net.named("grads").items():
             assert relative_error(together.network.named("grads")[name], grad) < 1e-12
     assert parallel(net, 1) is net
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_learn_what_one_does(processes):
+    rng = np.random.default_rng(3)
+    net, shared = (small_net().to(np, np.float64) for _ in range(2))
+    together = ParallelNetwork(shared, processes)
+    for rate in (0.1, 0.01):  # each by an SGD of its own, as when GG gives way to DG
+        alone, both = (SGD(each, rate, policy="fixed") for each in (net, shared))
+        for count in (40, 40, 2, 33, 64):  # all processes, one, fewer, more images than before
+            x, dy = rng.standard_normal((count, 12, 14, 2)), rng.standard_normal((count, 5))
+            for each, sgd in ((net, alone), (together, both)):
+                each.bottom_up(x, train=True)
+                each.learn(dy / count, sgd, sgd.rate())
+            for name, w in net.named().items():
+                np.testing.assert_allclose(shared.named()[name], w, rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(
+                    both.velocity[name], alone.velocity[name], rtol=1e-7, atol=1e-12
+                )
 
 
 def test_processes_follow_the_parameters_the_batch_and_the_dtype():
