@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data.cifar import is_cifar
 from data.folder import is_image_folder
+from nn.backend import DEVICES
 from nn.files import write_whole
 from report.console import OneLineParser, absolute_path, fail_in_one_line, number
 from report.run_folder import write_json
@@ -63,7 +64,7 @@ def parser():
     )
     p.add_argument("--quick", action="store_true", default=False,
                    help="a short try in minutes; its numbers mean little")  # fmt: skip
-    p.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto",
+    p.add_argument("--device", choices=DEVICES, default="auto",
                    help="where to compute (default auto)")  # fmt: skip
     p.add_argument("--weights", type=absolute_path, default=None, metavar="FILE",
                    help="AlexNet's, for figures 3, 6 and 7: .onnx or .safetensors")  # fmt: skip

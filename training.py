@@ -108,8 +108,7 @@ class Training:
             self.look()
 
     def _learn(self, x, labels, lr, known):
-        """A step as a GPU records it: [loss, number of guesses that are right, ESS/n of each class].
-        """
+        """A step as a GPU records it: [loss, guesses that are right, ESS/n of each class]."""
         scores = self.workers.bottom_up(x, train=True)
         loss, dscores, info = self.loss(scores, labels, known)
         numbers = self.xp.zeros(2 + len(self.priors))

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.versus import memory
 from losses.generative import generative_loss
-from nn.backend import choose_device
+from nn.backend import DEVICES, choose_device
 from nn.nets import build
 from nn.parallel import parallel
 from nn.sgd import SGD
@@ -89,7 +89,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     with fail_in_one_line(status=2):
         xp, device = choose_device(parser.parse_args().device)
     print(f"{device}, {THREADS} processes")

@@ -11,13 +11,12 @@ def discriminative_loss(scores, labels):
     dscores = -(1/n) (onehot - posterior)          (Eq. 18), whose rows sum to 0.
     """
     xp = array_module(scores)
-    n = len(scores)
-    images = xp.arange(n)
+    n, K = scores.shape
+    own = labels[:, None] == xp.arange(K)  # (n, K): 1[y_i = y]
     shifted = scores - scores.max(axis=1, keepdims=True)  # log-sum-exp: nothing overflows
     posterior = xp.exp(shifted)
     total = posterior.sum(axis=1, keepdims=True)
     posterior /= total
-    loss = (xp.log(total[:, 0]) - shifted[images, labels]).mean()
-    dscores = posterior / n
-    dscores[images, labels] -= 1 / n
+    loss = xp.where(own, xp.log(total) - shifted, 0).sum() / n
+    dscores = (posterior - own) / n  # Eq. 18
     return loss, dscores, {"posterior": posterior}

@@ -3,6 +3,8 @@
 Everything else asks `array_module(x)` for the library that x belongs to and calls it `xp`.
 """
 
+import os
+
 import numpy as np
 
 try:
@@ -44,19 +46,26 @@ def gpu_problem():
     return None if count else "CUDA finds no GPU"
 
 
+DEVICES = ["auto", "cpu", "gpu", "gpu-tf32"]
+
+
 def choose_device(name="auto"):
     """The array library for a device name, and one line that says which and why.
 
-    name: "cpu", "gpu", or "auto" (a GPU if there is one). ValueError if "gpu" cannot be had.
+    name: "cpu", "gpu", or "auto" (a GPU if there is one); "gpu-tf32" lets matrix products of
+    float32 numbers round these to 10 bits. ValueError if a GPU is named and cannot be had.
     """
-    if name not in ("auto", "cpu", "gpu"):
-        raise ValueError(f"unknown device {name!r}: expected auto, cpu or gpu")
+    if name not in DEVICES:
+        raise ValueError(f"unknown device {name!r}: expected {', '.join(DEVICES)}")
     if name == "cpu":
         return np, "NumPy on the CPU"
     problem = gpu_problem()
     if problem is None:
+        if name == "gpu-tf32":
+            os.environ["CUPY_TF32"] = "1"  # CuPy reads it at its first product
         properties = cupy.cuda.runtime.getDeviceProperties(0)
-        return cupy, f"CuPy on {properties['name'].decode()}"
-    if name == "gpu":
-        raise ValueError(f"--device gpu: {problem}; use --device cpu, or auto")
+        rounded = ", products in TF32" if os.environ.get("CUPY_TF32") == "1" else ""
+        return cupy, f"CuPy on {properties['name'].decode()}{rounded}"
+    if name != "auto":
+        raise ValueError(f"--device {name}: {problem}; use --device cpu, or auto")
     return np, f"NumPy on the CPU: {problem}"

@@ -61,7 +61,7 @@ class Conv(Layer):
         super().release()
         self.fast = self.kept = None
 
-    def forward(self, x, train=False):
+    def forward(self, x, train=False, bias=True):
         w, b = self.params["w"], self.params["b"]
         self.fast = None
         if self.is_fast(x, train):
@@ -71,9 +71,12 @@ class Conv(Layer):
         else:
             OH, OW, F = self.start(x)
             y = self._forward(OH, OW)
-        repeated = self.buffers.get("b", (OW, F), y.dtype, array_module(y))
-        repeated[...] = b  # three times as fast to add
-        y += repeated
+        if bias and array_module(y) is np:
+            repeated = self.buffers.get("b", (OW, F), y.dtype)
+            repeated[...] = b  # in longer rows it is added three times as fast
+            y += repeated
+        elif bias:
+            y += b
         return y[:, :OH]
 
     def is_fast(self, x, train):

@@ -33,7 +33,10 @@ class ConvPool:
     @staticmethod
     def fits(lower, upper, x, train):
         """Whether these layers are a Conv by windows and a MaxPool whose pools tile its map."""
-        if not (isinstance(lower, Conv) and isinstance(upper, MaxPool)) or array_module(x) is not np:
+        if (
+            not (isinstance(lower, Conv) and isinstance(upper, MaxPool))
+            or array_module(x) is not np
+        ):
             return False
         OH, OW, _ = lower.output_shape(x.shape[1:])
         PH, PW = upper.kernel
@@ -48,7 +51,7 @@ class ConvPool:
         w, b = conv.params["w"], conv.params["b"]
         N, C, (PH, PW) = len(x), x.shape[3], self.pool.kernel
         self.dtype = np.result_type(x, w)
-        if not np.array_equal(w, self.w):
+        if self.w is None or self.wide.dtype != self.dtype or not np.array_equal(w, self.w):
             self.w, self.wide = w.copy(), np.zeros((PH * PW, F, *self.kernel, C), self.dtype)
             for shifted in self.shifted(self.wide):
                 shifted[...] = w.transpose(3, 0, 1, 2)
@@ -104,7 +107,7 @@ class ConvPool:
 
     def shifted(self, wide):
         """For each pixel of a pool the part of the wide kernels, (F, KH, KW, C), that it sees."""
-        (KH, KW), (SH, SW), (PH, PW) = self.conv.kernel, self.conv.stride, self.pool.kernel
+        (KH, KW), (SH, SW), (_, PW) = self.conv.kernel, self.conv.stride, self.pool.kernel
         for place, kernels in enumerate(wide):
             top, left = place // PW * SH, place % PW * SW
             yield kernels[:, top : top + KH, left : left + KW]

@@ -45,7 +45,13 @@ class Recorded:
                     with products.on(xp.cuda.get_current_stream(), xp):
                         return self.function(*arrays, **fixed)
                 recording = self.recordings[key] = Recording(self.function, arrays, fixed, xp)
-            except (AttributeError, NotImplementedError, OSError, RuntimeError) as error:
+            except (
+                AttributeError,
+                ImportError,
+                NotImplementedError,
+                OSError,
+                RuntimeError,
+            ) as error:
                 self.possible = False
                 warnings.warn(f"no CUDA graph, which costs time: {error}", stacklevel=2)
                 return self.function(*arrays, **fixed)

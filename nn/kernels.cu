@@ -123,6 +123,16 @@ extern "C" __global__ void lrn_backward(
     dx[at] = dy[at] * power[at] - (T)share * x[at] * sum;
 }
 
+// y = max(y + b, 0) in rows of F numbers, and where it is positive. A NaN stays.
+extern "C" __global__ void bias_relu(
+    T* y, const T* b, unsigned char* positive, long long size, long long F)
+{
+    ELEMENT
+    T v = y[at] + b[at % F];
+    positive[at] = v > 0;
+    y[at] = v <= 0 ? (T)0 : v;
+}
+
 // V = momentum V + lr lr_mult (g + decay w); w -= V
 extern "C" __global__ void sgd(
     T* w, T* V, const T* g, const double* lr, long long size, double lr_mult, double momentum,

@@ -1,4 +1,4 @@
-"""Windows, fold, max_pool, argmax_unpool, LRN and SGD, each in one launch on a GPU.
+"""Windows, fold, max_pool, argmax_unpool, LRN, bias and ReLU, SGD, each in one launch on a GPU.
 
 The array versions take a dozen launches each, and on a GPU a launch costs more than the arithmetic
 of a LeNet. They remain the specification: tests/test_kernels.py compares the kernels of kernels.cu
@@ -92,6 +92,11 @@ def lrn_backward(dy, x, scale, power, y, dx, size, across, share):
     _, H, W, C = x.shape
     launch("lrn_backward", dx, dy, x, scale, power, y, dx, dx.size, H, W, C, *reach(size, across),
            share)  # fmt: skip
+
+
+def bias_relu(y, b, positive):
+    """See nn/bias_relu.py; y (..., F) is changed in place, positive is bool."""
+    launch("bias_relu", y, y, b, positive.view("uint8"), y.size, len(b))
 
 
 def sgd(w, V, g, lr, lr_mult, momentum, decay):

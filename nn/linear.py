@@ -28,7 +28,7 @@ class Linear(Layer):
     def output_shape(self, input_shape):
         return (self.units,)
 
-    def forward(self, x, train=False):
+    def forward(self, x, train=False, bias=True):
         w, b = self.params["w"], self.params["b"]
         xp = array_module(x)
         self.input_shape = x.shape
@@ -37,7 +37,8 @@ class Linear(Layer):
             raise ValueError(f"expected {len(w)} inputs, got {self.x.shape[1]}: {x.shape[1:]}")
         y = self.buffers.get("y", (len(x), w.shape[1]), xp.result_type(x, w), xp)
         matmul(self.x, w, y)
-        y += b
+        if bias:
+            y += b
         return y
 
     def backward(self, dy, param_grads=True, input_grad=True):

@@ -3,10 +3,12 @@
 import numpy as np
 
 from nn.backend import array_module, to_device
+from nn.bias_relu import BiasReLU
 from nn.conv_pool import ConvPool
 from nn.dropout import Dropout
 from nn.windows import NO_PAD
 
+JOINED = ConvPool, BiasReLU  # what does the work of two layers at once
 MOST_TOLD = 20  # problems in a message
 
 
@@ -49,7 +51,7 @@ class Network:
         self.layers = dict(layers)
         if len(self.layers) != len(layers):
             raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
-        self.path, self.joined = [], {}  # layers that ran last; {Conv: its ConvPool}
+        self.path, self.joined = [], {}  # what ran last; {layer: what joins it to the next}
         self.input_shape = tuple(input_shape)
         self.shapes = measure(
             layers, self.input_shape, lambda layer, shape: layer.initialize(shape, rng)
@@ -84,11 +86,13 @@ class Network:
         self.path = []
         while layers:
             layer = layers.pop(0)
-            if layers and ConvPool.fits(layer, layers[0], x, train):
-                upper = layers.pop(0)
-                if layer not in self.joined:
-                    self.joined[layer] = ConvPool(layer, upper)
-                layer = self.joined[layer]
+            for join in JOINED if layers else ():
+                if join.fits(layer, layers[0], x, train):
+                    upper = layers.pop(0)
+                    if layer not in self.joined:
+                        self.joined[layer] = join(layer, upper)
+                    layer = self.joined[layer]
+                    break
             x = layer.forward(x, train)
             self.path.append(layer)
         return x

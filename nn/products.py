@@ -1,7 +1,7 @@
 """Matrix products, also while a CUDA graph is recorded.
 
-CuPy refuses products then (cupy issue 6290), though cuBLAS, which it calls, does not. So a recording
-calls the cuBLAS that CuPy has loaded, through ctypes.
+CuPy refuses products then (cupy issue 6290), though cuBLAS, which it calls, does not. So a
+recording calls the cuBLAS that CuPy has loaded, through ctypes.
 """
 
 import ctypes
@@ -34,8 +34,9 @@ def matmul(a, b, out=None):
 def on(stream, xp):
     """In this block matmul calls cuBLAS directly, on this stream."""
     global direct
-    direct = open_cublas(xp)
-    direct.use(stream)
+    opened = open_cublas(xp)
+    opened.use(stream)
+    direct = opened
     try:
         yield
     finally:

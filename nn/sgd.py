@@ -56,14 +56,14 @@ class SGD:
             kernels.sgd(w, V, grads[0], lr, lr_mult, self.momentum, decay)
             return
         rate = lr * lr_mult
-        for w, V, g, *others in pieces(w, V, *grads):
+        for some_w, some_V, g, *others in pieces(w, V, *grads):
             for other in others:
                 g += other
-            V *= self.momentum
+            some_V *= self.momentum
             g *= rate
-            V += g
-            V += np.multiply(w, rate * decay, out=g)
-            w -= V
+            some_V += g
+            some_V += np.multiply(some_w, rate * decay, out=g)
+            some_w -= some_V
 
 
 def pieces(*arrays):

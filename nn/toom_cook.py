@@ -69,7 +69,7 @@ def pays(N, OH, OW, kernel_shape, train):
 
 
 class Kernel:
-    """U = G w for tiles of m rows: (n, KW D, F), and its transpose (groups, n, KW, f, D).
+    """U = G w for tiles of m rows: (n, KW D, F), and its transpose.
 
     It may be used again for w that `is_of` knows: comparing costs less than the sums.
     """
@@ -83,7 +83,8 @@ class Kernel:
         return m == self.m and np.array_equal(w, self.w)
 
     @cached_property
-    def U_T(self):
+    def turned(self):
+        """U^T: (groups, n, KW, f, D)."""
         _, KW, D, F = self.w.shape
         U = self.U.reshape(-1, KW, D, self.groups, F // self.groups)
         return np.ascontiguousarray(U.transpose(3, 0, 1, 4, 2))
@@ -183,7 +184,7 @@ class ToomCook:
         rows = dM.shape[1]
         products = self.get("columns", self.groups, self.n, KW, rows, D)
         self.at_hand = None  # they take the windows' place in memory
-        np.matmul(self.by_group(dM)[:, :, None], self.kernel.U_T, out=products)
+        np.matmul(self.by_group(dM)[:, :, None], self.kernel.turned, out=products)
         dV = self.get("V", rows // (self.T * self.OW), self.T, self.n, W, C)
         dV[:, :, :, self.OW :] = 0
         by_group = dV.reshape(*dV.shape[:4], self.groups, D).transpose(4, 2, 0, 1, 3, 5)

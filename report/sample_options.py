@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from nn.backend import DEVICES
 from nn.nets import NETS
 from nn.network import receptive_field
 from report.console import OneLineParser, absolute_path, by, number
@@ -138,7 +139,8 @@ def parser():
            type=number(float, low=0, high=1e6), metavar="X")  # fmt: skip
     option("--seed", "of the first images and the chains' random numbers",
            type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
-    option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
+    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits",
+           choices=DEVICES)  # fmt: skip
     option("--precision", "of the net: float64 where rounding of a score disturbs the acceptance",
            choices=["float32", "float64"])  # fmt: skip
     option("--threads", "processes of one thread each that share the chains on the CPU",

@@ -3,6 +3,7 @@
 import argparse
 import math
 
+from nn.backend import DEVICES
 from nn.fillers import FILLERS
 from nn.load import is_onnx
 from nn.nets import NETS
@@ -106,7 +107,8 @@ def parser():
            type=absolute_path, metavar="FILE")  # fmt: skip
     option("--seed", "of the initial weights and the order of the images",
            type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
-    option("--device", "where to compute", choices=["auto", "cpu", "gpu"])
+    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits",
+           choices=DEVICES)  # fmt: skip
     option("--threads", "processes of one thread each that share a batch on the CPU",
            type=number(int, low=1, high=256), metavar="N")  # fmt: skip
     option("--data", "folder with four IDX files, gzipped or not (default: MNIST, included); or "

@@ -42,7 +42,7 @@ def error(job):
 def measure(jobs, title, settings):
     """{row: {column: [an error for each seed]}} of {(row, column): [a job for each seed]}."""
     every = [job for group in jobs.values() for job in group]
-    run_all(every, title, cores() if settings.device != "gpu" else 1)
+    run_all(every, title, cores() if settings.device in ("auto", "cpu") else 1)
     found = {}
     for (row, column), group in jobs.items():
         found.setdefault(row, {})[column] = [error(job) for job in group]

@@ -16,6 +16,7 @@ from nn.buffers import Buffers
 from nn.linear import Linear
 from nn.lrn import LRN
 from nn.network import Network
+from nn.relu import ReLU
 from nn.sgd import SGD
 from tests.cases import seeds
 
@@ -150,6 +151,17 @@ def test_lrn(on_cpu, across, size, seed):
     kernels.lrn_backward(dy, x, found.scale, found.power, found.y, found.dx, size, across,
                          2 * layer.beta * share)  # fmt: skip
     np.testing.assert_allclose(found.dx, dx, rtol=1e-9, atol=1e-12)
+
+
+@given(dtype=st.sampled_from([np.float32, np.float64]), seed=seeds)
+def test_bias_and_relu(on_cpu, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, b = rng.integers(-3, 4, (3, 4, 5)).astype(dtype), rng.integers(-3, 4, 5).astype(dtype)
+    x[0, 0, 0] = np.nan
+    relu, y, positive = ReLU(), x.copy(), np.empty(x.shape, bool)
+    kernels.bias_relu(y, b, positive)
+    np.testing.assert_array_equal(y, relu.forward(x + b))
+    np.testing.assert_array_equal(positive, relu.positive)
 
 
 @given(dtype=st.sampled_from([np.float32, np.float64]), seed=seeds)
