@@ -2,7 +2,8 @@
 
     python -m benchmarks.alexnet
 
-A training step of Caffe's AlexNet (batch 32, three classes: forward, loss, backward, update), and
+A training step of Caffe's AlexNet (batch 32, on a GPU 256; three classes: forward, loss, backward,
+update), and
 df/dx of a conv5 node of torchvision's AlexNet on the image that it sees (163 x 163), for 1 and 4
 images.
 """
@@ -10,59 +11,71 @@ images.
 import os
 from functools import partial
 
-from benchmarks.versus import CHANNELS_LAST, OURS, USUAL, compare
+from benchmarks.versus import compare, our_device, torch_form
 
-BATCH, UNIT, CLASSES = 32, 3, 3
+UNIT, CLASSES = 3, 3
 
 
-def ours():
-    """{task: function} of this project."""
+def batch(device):
+    """Images in a training step."""
+    return 32 if device == "cpu" else 256
+
+
+def ours(device):
+    """({task: function}, wait) of this project."""
     import nn  # noqa: F401  before NumPy: nn/threads.py says why
 
     # isort: split
     import numpy as np
 
     from losses.discriminative import discriminative_loss
+    from nn.graphs import Recorded
     from nn.nets import build
     from nn.parallel import parallel
     from nn.sgd import SGD
     from nn.threads import THREADS
 
-    network = build("alexnet", classes=CLASSES)
-    workers, sgd = parallel(network, THREADS), SGD(network, lr=0.001)
+    xp, wait = our_device(device)
+    processes = THREADS if xp is np else 1
+    network = build("alexnet", classes=CLASSES).to(xp)
+    workers, sgd = parallel(network, processes), SGD(network, lr=0.001)
     rng = np.random.default_rng(0)
-    x = rng.random((BATCH, 227, 227, 3), np.float32)
-    labels = rng.integers(0, CLASSES, BATCH)
-    node = build("alexnet-torchvision", up_to="conv5")
-    node = parallel(node.up_to("conv5", node.receptive_field("conv5")), THREADS)
-    images = rng.random((4, 163, 163, 3), np.float32)
-    unit = np.zeros((4, 1, 1, 256), np.float32)
+    x = xp.asarray(rng.random((batch(device), 227, 227, 3), np.float32))
+    labels = xp.asarray(rng.integers(0, CLASSES, len(x)))
+    node = build("alexnet-torchvision", up_to="conv5").to(xp)
+    node = parallel(node.up_to("conv5", node.receptive_field("conv5")), processes)
+    images = xp.asarray(rng.random((4, 163, 163, 3), np.float32))
+    unit = xp.zeros((4, 1, 1, 256), np.float32)
     unit[..., UNIT] = 1
 
     def step():
         _, dscores, _ = discriminative_loss(workers.bottom_up(x, train=True), labels)
         workers.learn(dscores, sgd, sgd.rate())
 
-    def derivative(n):
-        node.bottom_up(images[:n])
-        node.top_down(unit[:n], param_grads=False)
+    def derivative(images, unit):
+        node.bottom_up(images)
+        return node.top_down(unit, param_grads=False)
 
+    dfdx = Recorded(derivative)
     return {
         "training step": step,
-        "df/dx of conv5, 1 image": partial(derivative, 1),
-        "df/dx of conv5, 4 images": partial(derivative, 4),
-    }
+        "df/dx of conv5, 1 image": lambda: dfdx(images[:1], unit[:1]),
+        "df/dx of conv5, 4 images": lambda: dfdx(images, unit),
+    }, wait
 
 
-def torch_tasks(channels_last=False):
-    """{task: function} of PyTorch."""
+def torch_tasks(form, device):
+    """({task: function}, wait) of PyTorch in one of its forms."""
     import torch
     from torch import nn
     from torch.nn import functional
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
-    memory = torch.channels_last if channels_last else torch.contiguous_format
+    memory, wrap, wait = torch_form(form, device, torch)
+    torch.set_float32_matmul_precision("high" if device == "gpu-tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = device == "gpu-tf32"
+    place = "cpu" if device == "cpu" else "cuda"
 
     def pool():
         return nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -76,17 +89,17 @@ def torch_tasks(channels_last=False):
         nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), pool(), nn.Flatten(),
         nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(),
         nn.Dropout(), nn.Linear(4096, CLASSES),
-    ).to(memory_format=memory)  # fmt: skip
+    ).to(place, memory_format=memory)  # fmt: skip
     sgd = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
-    x = torch.rand(BATCH, 3, 227, 227).to(memory_format=memory)
-    labels = torch.randint(0, CLASSES, (BATCH,))
+    x = torch.rand(batch(device), 3, 227, 227).to(place, memory_format=memory)
+    labels = torch.randint(0, CLASSES, (len(x),)).to(place)
     node = nn.Sequential(
         nn.Conv2d(3, 64, 11, 4), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5), nn.ReLU(),
         nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3), nn.ReLU(), nn.Conv2d(384, 256, 3), nn.ReLU(),
         nn.Conv2d(256, 256, 3),
-    ).to(memory_format=memory)  # fmt: skip
+    ).to(place, memory_format=memory)  # fmt: skip
     node.requires_grad_(False)
-    seen = torch.rand(4, 3, 163, 163).to(memory_format=memory)
+    seen = torch.rand(4, 3, 163, 163).to(place, memory_format=memory)
 
     def step():
         sgd.zero_grad()
@@ -98,16 +111,11 @@ def torch_tasks(channels_last=False):
         torch.autograd.grad(node(images)[:, UNIT].sum(), images)
 
     return {
-        "training step": step,
-        "df/dx of conv5, 1 image": partial(derivative, 1),
-        "df/dx of conv5, 4 images": partial(derivative, 4),
-    }
+        "training step": wrap(step),
+        "df/dx of conv5, 1 image": wrap(partial(derivative, 1)),
+        "df/dx of conv5, 4 images": wrap(partial(derivative, 4)),
+    }, wait
 
 
 if __name__ == "__main__":
-    compare(
-        __doc__,
-        {OURS: ours, USUAL: torch_tasks, CHANNELS_LAST: partial(torch_tasks, channels_last=True)},
-        repeats=2,
-        rounds=5,
-    )
+    compare(__doc__, ours, torch_tasks, repeats=2, rounds=5)

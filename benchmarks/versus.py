@@ -10,17 +10,27 @@ import os
 import resource
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 LONGEST_TURN = 0.5  # seconds
 OURS, USUAL, CHANNELS_LAST = "this project", "PyTorch", "PyTorch, channels_last"
+GRAPHS, COMPILED = "PyTorch, CUDA graph", "PyTorch, torch.compile"
+FORMS = {  # of PyTorch, on each device
+    "cpu": [USUAL, CHANNELS_LAST],
+    "gpu": [USUAL, CHANNELS_LAST, COMPILED, GRAPHS],
+}
 
 
-def serve(connection, make_tasks):
-    """In a process of its own: time the tasks that are asked for."""
+def serve(connection, make_tasks, *arguments):
+    """In a process of its own: time the tasks that are asked for.
+
+    make_tasks returns ({task: function}, a function that waits for the device): what a GPU does is
+    waited for once after all repeats of a turn, as in a training.
+    """
     try:
-        tasks = make_tasks()
-    except ImportError as error:
+        tasks, wait = make_tasks(*arguments)
+    except (ImportError, ValueError) as error:
         connection.send(str(error))
         return
     connection.send(list(tasks))
@@ -31,7 +41,15 @@ def serve(connection, make_tasks):
             start = time.perf_counter()
             tasks[task]()
             times.append(time.perf_counter() - start)
-        connection.send(statistics.median(times))
+        if wait is None:
+            connection.send(statistics.median(times))
+            continue
+        wait()
+        start = time.perf_counter()
+        for _ in times:
+            tasks[task]()
+        wait()
+        connection.send((time.perf_counter() - start) / len(times))
     connection.send(memory())
 
 
@@ -72,11 +90,52 @@ def start(context, target, *arguments):
     return here
 
 
-def compare(description, libraries, repeats, rounds):
-    """Print a table: milliseconds of each task by each of libraries, {name: function}, and ratios.
+def torch_form(form, device, torch):
+    """(memory format, wrap, wait) of one of FORMS.
 
-    A function returns {task: function}; not every library needs to know every task. repeats:
-    calls of a task in each of its turns; rounds: turns of each.
+    wrap(function of no arguments) -> the same as it is to be called.
+    """
+    memory = torch.contiguous_format if form == USUAL else torch.channels_last
+    if form == COMPILED:
+        return memory, torch.compile, torch.cuda.synchronize
+    if form == GRAPHS:
+        return memory, partial(recorded, torch), torch.cuda.synchronize
+    return memory, lambda function: function, None if device == "cpu" else torch.cuda.synchronize
+
+
+def recorded(torch, function):
+    """A CUDA graph of function(), made at its first call."""
+    made = []
+
+    def replay():
+        if not made:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):
+                    function()
+            torch.cuda.current_stream().wait_stream(side)
+            made.append(torch.cuda.CUDAGraph())
+            with torch.cuda.graph(made[0]):
+                function()
+        made[0].replay()
+
+    return replay
+
+
+def our_device(device):
+    """(array library, wait) for this project on a device."""
+    from nn.backend import choose_device
+
+    xp, _ = choose_device(device)
+    return xp, None if device == "cpu" else xp.cuda.Stream.null.synchronize
+
+
+def compare(description, ours, torch_tasks, repeats, rounds):
+    """Print a table: milliseconds of each task by this project and by PyTorch, and ratios.
+
+    ours(device), torch_tasks(form, device) -> ({task: function}, wait); not every form needs to
+    know every task. repeats: calls of a task in each of its turns; rounds: turns of each.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,25 +143,35 @@ def compare(description, libraries, repeats, rounds):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser.add_argument("--threads", type=int, default=cores, help=f"default {cores}")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
+    parser.add_argument(
+        "--device", choices=["cpu", "gpu", "gpu-tf32"], default="cpu",
+        help="default cpu; gpu-tf32: products of both libraries rounded to 10 bits",
+    )  # fmt: skip
     options = parser.parse_args()
 
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     os.environ.pop("OPENBLAS_CORETYPE", None)  # let OpenBLAS choose its best kernel
     context = multiprocessing.get_context("spawn")
     peak, blas = start(context, matrix_product_peak).recv()
-    print(f"{options.threads} threads; {blas}; matrix product {peak:.0f} GFLOP/s\n")
+    print(f"{options.threads} threads; {blas}; matrix product {peak:.0f} GFLOP/s")
+    print(f"device {options.device}\n")
 
     servers, tasks_of = {}, {}
-    for library, make_tasks in libraries.items():
-        server = start(context, serve, make_tasks)
+    for library in (OURS, *FORMS[options.device[:3]]):
+        arguments = [options.device] if library == OURS else [library, options.device]
+        server = start(context, serve, ours if library == OURS else torch_tasks, *arguments)
         tasks = server.recv()
         if isinstance(tasks, str):
             print(f"without {library}: {tasks}")
         else:
             servers[library], tasks_of[library] = server, tasks
 
-    print("| milliseconds | " + " | ".join(servers) + " | ratio | ratio, channels_last |")
-    print("|---" * (len(servers) + 3) + "|")
+    if OURS not in servers:
+        raise SystemExit(2)
+    peers = list(servers)[1:]
+    ratios = ["ratio", *(f"ratio, {peer.partition(', ')[2]}" for peer in peers[1:])]
+    print("| milliseconds | " + " | ".join([*servers, *ratios[: len(peers)]]) + " |")
+    print("|---" * (len(servers) + len(peers) + 1) + "|")
     for task in tasks_of[OURS]:
         times = {library: [] for library in servers if task in tasks_of[library]}
         for _ in range(options.rounds + 2):
@@ -115,7 +184,7 @@ def compare(description, libraries, repeats, rounds):
             f"{statistics.median(times[library]):.2f}" if library in times else ""
             for library in servers
         ]
-        for peer in (USUAL, CHANNELS_LAST):
+        for peer in peers:
             pairs = zip(times[OURS], times.get(peer, []), strict=False)
             ratios = [mine / theirs for mine, theirs in pairs]
             cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")

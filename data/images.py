@@ -122,7 +122,7 @@ class Images:
         n = len(index)
         tops, lefts = rng.integers(0, H - h + 1, n), rng.integers(0, W - w + 1, n)
         mirrored = rng.random(n) < 0.5
-        x = np.empty((n, *self.shape), np.float32)
+        x = array_module(self.images).empty((n, *self.shape), np.float32)
         for k, i in enumerate(self.index[index]):
             top, left = tops[k], lefts[k]
             cut = self.pixels(self.images[i : i + 1, top : top + h, left : left + w], top, left)[0]

@@ -1,5 +1,7 @@
 """Average pooling: each output is the mean of its window."""
 
+from functools import cache
+
 import numpy as np
 
 from nn.backend import array_module, to_device
@@ -31,7 +33,11 @@ class AveragePool(Layer):
             H, W, self.kernel, self.stride, self.pad, self.ceil
         )
         x = pad_image(x, sides, 0, self.buffers, x.dtype)
-        self.padded_shape, self.shares = x.shape, self.window_shares(H, W, OH, OW, x.dtype, xp)
+        self.padded_shape, axes = (
+            x.shape,
+            zip((H, W), (OH, OW), self.kernel, self.stride, self.pad, strict=True),
+        )
+        self.shares = window_shares(tuple(axes), self.count_pad, x.dtype, xp)
         covered_H = (OH - 1) * SH + KH
         along = self.buffers.get("along", (N, covered_H, OW, C), x.dtype, xp)
         along[...] = x[:, :covered_H, every(0, OW, SW)]
@@ -62,15 +68,12 @@ class AveragePool(Layer):
         (top, _), (left, _) = self.pad
         return dx[:, top : top + H, left : left + W]
 
-    def window_shares(self, H, W, OH, OW, dtype, xp):
-        """1 / (pixels that count) for each window: (OH, OW, 1)."""
-        counts = [
-            count_pixels(size, out, k, s, p, self.count_pad)
-            for size, out, k, s, p in zip(
-                (H, W), (OH, OW), self.kernel, self.stride, self.pad, strict=True
-            )
-        ]
-        return to_device((1 / np.outer(*counts)).astype(dtype)[..., None], xp)
+
+@cache
+def window_shares(axes, count_pad, dtype, xp):
+    """1 / (pixels that count) for each window: (OH, OW, 1); axes: count_pixels' first arguments."""
+    counts = [count_pixels(*axis, count_pad) for axis in axes]
+    return to_device((1 / np.outer(*counts)).astype(dtype)[..., None], xp)
 
 
 def count_pixels(size, out, kernel, stride, pad, count_pad):

@@ -16,7 +16,7 @@ from nn.buffers import Buffers
 class Recorded:
     """function(*arrays, **fixed) -> arrays; the same calls give the same on both libraries.
 
-    On a GPU the third call with the same shapes and the same `fixed` (hashable) records the kernels
+    On a GPU the second call with the same shapes and the same `fixed` (hashable) records the kernels
     that function launches, with the addresses of all they touch, and later calls replay them. So
     what function does may depend on nothing else, and it must not look at results on the host. It
     may change arrays of its own, such as parameters. Numbers among `arrays`, which may change from
@@ -25,7 +25,7 @@ class Recorded:
 
     def __init__(self, function):
         self.function = function
-        self.calls, self.recordings = {}, {}  # by shapes and fixed
+        self.rehearsed, self.recordings = set(), {}  # by shapes and fixed
         self.possible = True
 
     def __call__(self, *arrays, **fixed):
@@ -37,11 +37,11 @@ class Recorded:
         recording = self.recordings.get(key)
         if recording is None:
             arrays = [to_device(a, xp) for a in arrays]
-            call = self.calls[key] = self.calls.get(key, 0) + 1
-            if call == 1 or not self.possible:
+            if not self.possible:
                 return self.function(*arrays, **fixed)
             try:
-                if call == 2:  # a rehearsal: cuBLAS loads the kernels that it will be asked for
+                if key not in self.rehearsed:  # all kernels are compiled, all buffers made
+                    self.rehearsed.add(key)
                     with products.on(xp.cuda.get_current_stream(), xp):
                         return self.function(*arrays, **fixed)
                 recording = self.recordings[key] = Recording(self.function, arrays, fixed, xp)

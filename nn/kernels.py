@@ -46,7 +46,7 @@ def windows(x, KH, KW, stride, matrix):
     N, H, W, C = x.shape
     SH, SW = stride
     OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
-    x = side_by_side(x)
+    x = side_by_side(x.astype(matrix.dtype, copy=False))
     launch("windows", matrix, x, matrix, matrix.size, OH, OW, KH, KW, C, SH, SW, *offsets(x))
 
 
