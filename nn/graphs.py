@@ -16,7 +16,7 @@ from nn.buffers import Buffers
 class Recorded:
     """function(*arrays, **fixed) -> arrays; the same calls give the same on both libraries.
 
-    On a GPU the second call with the same shapes and the same `fixed` (hashable) records the kernels
+    On a GPU the second call of the same shapes and the same `fixed` (hashable) records the kernels
     that function launches, with the addresses of all they touch, and later calls replay them. So
     what function does may depend on nothing else, and it must not look at results on the host. It
     may change arrays of its own, such as parameters. Numbers among `arrays`, which may change from

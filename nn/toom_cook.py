@@ -57,7 +57,8 @@ def rows_to_add(OH, KH):
 def pays(N, OH, OW, kernel_shape, train):
     """Whether this saves more multiplications for N images than its sums cost.
 
-    Those of the kernel cost most. While sampling they are not done again: see `Kernel`.
+    Those of the kernel cost most. While sampling they are not done again (see `Kernel`); but G w is
+    larger than w, and where it is not in the cache, reading it costs as much.
     """
     KH, KW, D, F = kernel_shape
     if not 1 < KH < len(POINTS) or KW * D < 32 or F < 16:
@@ -65,7 +66,8 @@ def pays(N, OH, OW, kernel_shape, train):
     m, T = tiling(OH, KH)
     n = m + KH - 1
     saved = N * OW * (OH * KH - T * n)  # for each of the KW D F columns of w
-    return saved > COST * KH * (n if train else 1)
+    at_hand = not train and n * KW * D * F <= CACHED
+    return saved > COST * KH * (1 if at_hand else n)
 
 
 class Kernel:
