@@ -1,8 +1,8 @@
 """Convolution in fewer multiplications (Toom and Cook; for images Winograd, Lavin & Gray 2016).
 
-A column of m outputs is a sum of products of KH rows of the kernel with the pixels above each
-other, m KH of them. These sums are the coefficients of a product of two polynomials, and so
-determined by its values at n = m + KH - 1 points, one product each:
+m outputs above each other are sums of m KH products of KH rows of the kernel with the pixels there.
+The transpose of these sums multiplies two polynomials, and their product is known from its values
+at n = m + KH - 1 points, which take one multiplication each. Turned round (docs/derivations.md):
 
     y = A^T [ (G w) * (B^T x) ]        for 5 x 5 kernels and m = 4: 8 products instead of 20
 
