@@ -33,10 +33,8 @@ class AveragePool(Layer):
             H, W, self.kernel, self.stride, self.pad, self.ceil
         )
         x = pad_image(x, sides, 0, self.buffers, x.dtype)
-        self.padded_shape, axes = (
-            x.shape,
-            zip((H, W), (OH, OW), self.kernel, self.stride, self.pad, strict=True),
-        )
+        self.padded_shape = x.shape
+        axes = zip((H, W), (OH, OW), self.kernel, self.stride, self.pad, strict=True)
         self.shares = window_shares(tuple(axes), self.count_pad, x.dtype, xp)
         covered_H = (OH - 1) * SH + KH
         along = self.buffers.get("along", (N, covered_H, OW, C), x.dtype, xp)

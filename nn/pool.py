@@ -96,18 +96,19 @@ def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
         return dx
     padded_H, padded_W = max(top + H, (OH - 1) * SH + KH), max(left + W, (OW - 1) * SW + KW)
     dx = buffers.get("dx", (N, padded_H, padded_W, C), dy.dtype, xp)
-    places = np.arange(KH * KW, dtype=np.uint8).reshape(-1, 1, 1, 1, 1)
-    chosen = buffers.get("chosen", (KH * KW, *dy.shape), bool)
-    np.equal(argmax, places, out=chosen)
     if (KH, KW) == (SH, SW) and (OH * SH, OW * SW) == (padded_H, padded_W):
+        places = np.arange(KH * KW, dtype=np.uint8).reshape(-1, 1, 1, 1, 1)
+        chosen = buffers.get("chosen", (KH * KW, *dy.shape), bool)
+        np.equal(argmax, places, out=chosen)
         pixels = dx.reshape(N, OH, KH, OW, KW, C).transpose(2, 4, 0, 1, 3, 5)
         np.multiply(dy, chosen.reshape(KH, KW, *dy.shape), out=pixels)  # each is in one window
     else:
         dx.fill(0)
+        chosen = buffers.get("chosen", dy.shape, bool)
         share = buffers.get("share", dy.shape, dy.dtype)
         for place in range(KH * KW):
             i, j = divmod(place, KW)
-            np.multiply(dy, chosen[place], out=share)
+            np.multiply(dy, np.equal(argmax, place, out=chosen), out=share)
             dx[:, every(i, OH, SH), every(j, OW, SW)] += share
     return dx[:, top : top + H, left : left + W]
 
