@@ -57,7 +57,7 @@ class ConvPool:
                 shifted[...] = w.transpose(3, 0, 1, 2)
         y = self.get("value", N, OH // PH, OW // PW, F)
         self.argmax, self.at_hand = [], None  # which images' windows were copied last
-        numbers = y[0, ..., 0].size * max(self.wide[0, 0].size, PH * PW * F)
+        numbers = math.prod(y.shape[1:3]) * max(self.wide[0, 0].size, PH * PW * F)
         at_once = max(1, CACHED // numbers)
         self.pieces = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
         for images in self.pieces:
