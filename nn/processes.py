@@ -4,18 +4,18 @@ import math
 import mmap
 import os
 import pickle
-import select
 import signal
+import socket
 import time
 import traceback
 import warnings
 import weakref
 from contextlib import suppress
-from multiprocessing import Pipe
 
 import numpy as np
 
 BUSY = 0.001  # seconds
+LONGEST, MOST_TOLD = 2**16, 2**12  # bytes of a message, letters of an error that has no room
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -48,7 +48,7 @@ class Workers:
 
     def fork(self, worker):
         """Add a process."""
-        here, there = Pipe()
+        here, there = socket.socketpair(type=socket.SOCK_SEQPACKET)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child ignores them
         with warnings.catch_warnings():
             # Python warns of forks beside threads, whose locks the child would wait for in vain.
@@ -70,8 +70,7 @@ class Workers:
     def answer(self, place):
         """What that call returned. Raises what it raised; ChildProcessError without an answer."""
         try:
-            await_message(self.pipes[place])
-            reply = self.pipes[place].recv()
+            reply = receive(self.pipes[place])
         except (EOFError, ConnectionError):
             told = "a process that shared the work was killed: no memory left?"
             raise ChildProcessError(told) from None
@@ -81,18 +80,24 @@ class Workers:
 
 
 def send(pipe, message):
-    """pipe.send(message) in a third of the time: its own pickler is made for more than is sent."""
-    pipe.send_bytes(pickle.dumps(message))
+    """Send a message: one packet, which arrives as a whole."""
+    pipe.sendall(pickle.dumps(message))
 
 
-def await_message(pipe):
-    """Look busily whether there is one, for a short while: a process that sleeps takes tens of
-    microseconds to wake, and in a training step the next message is rarely a millisecond away."""
-    poll = select.poll()
-    poll.register(pipe.fileno(), select.POLLIN)
+def receive(pipe):
+    """The next message; EOFError when the other end is closed.
+
+    Looks busily whether there is one, for a short while: a process that sleeps takes tens of
+    microseconds to wake, and in a training step the next message is rarely a millisecond away.
+    """
     end = time.perf_counter() + BUSY
-    while not poll.poll(0) and time.perf_counter() < end:
-        pass
+    while True:
+        wait = 0 if time.perf_counter() > end else socket.MSG_DONTWAIT
+        with suppress(BlockingIOError):
+            packet = pipe.recv(LONGEST, wait)
+            if not packet:
+                raise EOFError
+            return pickle.loads(packet)
 
 
 def serve(worker, pipe, others):
@@ -111,8 +116,7 @@ def serve(worker, pipe, others):
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         np.seterr(over="ignore", invalid="ignore")  # of losses and energies, which are looked at
         while True:
-            await_message(pipe)
-            method, *arguments = pipe.recv()
+            method, *arguments = receive(pipe)
             try:
                 reply = getattr(worker, method)(*arguments)
             except Exception as error:  # noqa: BLE001  raised again where the answer is read
@@ -126,10 +130,13 @@ def serve(worker, pipe, others):
 
 def sendable(error):
     """error, or what it says if it cannot go through a pipe."""
+    told = RuntimeError(f"{type(error).__name__}: {error}"[:MOST_TOLD])
     try:
-        return pickle.loads(pickle.dumps(error))
+        packet = pickle.dumps(error)
+        pickle.loads(packet)
     except Exception:  # noqa: BLE001
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return told
+    return error if len(packet) <= LONGEST else told
 
 
 def end(pipes, pids, owner):

@@ -82,6 +82,8 @@ class Odd(ReLU):
             super().__init__(f"{what} in {where}")
 
     def forward(self, x, train=False):
+        if x.max() > 200:
+            raise ValueError("much " * 100_000)
         if x.max() > 100:
             raise self.OddError("too much", "x")
         if x.max() > 50:
@@ -107,6 +109,9 @@ def test_errors_and_ends_of_the_other_processes():
         together.bottom_up(x, to="nothing")
     x[-1] = 101  # in the part of the other process
     with pytest.raises(RuntimeError, match="OddError: too much in x"):
+        together.bottom_up(x)
+    x[-1] = 201
+    with pytest.raises(RuntimeError, match="^ValueError: much much"):  # too long for a message
         together.bottom_up(x)
     x[-1] = 51
     with pytest.raises(KeyboardInterrupt):
