@@ -66,7 +66,7 @@ class Conv(Layer):
         self.fast = None
         if self.is_fast(x, train):
             OH, OW, F = self.start(x, whole_tiles=True)
-            self.fast = ToomCook(self.x, self._kernel(w, OH, train), self.buffers)
+            self.fast = ToomCook(self.x, self._kernel(w, OH, train), self.buffers, train)
             y = self.fast.forward()
         else:
             OH, OW, F = self.start(x)

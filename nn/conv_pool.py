@@ -65,7 +65,8 @@ class ConvPool:
             maps = self.get("maps", PH * PW, F, len(columns))
             np.matmul(self.by_map(self.wide), columns.T, out=maps.reshape(-1, len(columns)))
             best, argmax = running_max(list(maps), None, self.buffers, "maps")
-            np.add(best.T, b, out=y[images].reshape(-1, F))
+            best += b[:, None]
+            y[images].reshape(-1, F)[...] = best.T
             self.argmax.append(argmax if len(self.pieces) == 1 else argmax.copy())
         return y
 
@@ -81,7 +82,9 @@ class ConvPool:
             turned = self.get("dy", F, R)
             turned[...] = dy[images].reshape(R, F).T
             chosen = np.equal(argmax, places, out=self.buffers.get("chosen", (PH * PW, F, R), bool))
-            dmaps = np.multiply(turned, chosen, out=self.get("maps", PH * PW, F, R))
+            dmaps = self.get("maps", PH * PW, F, R)
+            dmaps[...] = chosen  # two calls, in less time than a product of two types
+            dmaps *= turned
             dmaps = dmaps.reshape(-1, R)
             if param_grads:  # the last windows are still at hand
                 total = self.by_map(dwide)

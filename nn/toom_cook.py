@@ -16,7 +16,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from nn.windows import CACHED, pad_image, window_view
+from nn.windows import CACHED, last_cached, pad_image, pieces, window_view
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # and infinity; with more the rounding grows
 COST = 12  # of a number of G w, in multiplications of a matrix product
@@ -86,31 +86,33 @@ class Kernel:
 
     @cached_property
     def turned(self):
-        """U^T: (groups, n, KW, f, D)."""
+        """U^T: (groups, n, f, KW D)."""
         _, KW, D, F = self.w.shape
         U = self.U.reshape(-1, KW, D, self.groups, F // self.groups)
-        return np.ascontiguousarray(U.transpose(3, 0, 1, 4, 2))
+        U = np.ascontiguousarray(U.transpose(3, 0, 4, 1, 2))
+        return U.reshape(*U.shape[:3], KW * D)
 
 
 class ToomCook:
     """x * w, then dw and dx from dy, for a convolution of stride 1 on a CPU.
 
     x (N, T m + KH - 1, W, C), w (KH, KW, D, F) with D = C / groups, y (N, T m, OW, F); T and m are
-    those of `tiling`. What is returned is in kept buffers.
+    those of `tiling`. What is returned is in kept buffers. train: dw will be wanted.
     """
 
-    def __init__(self, x, kernel, buffers):
+    def __init__(self, x, kernel, buffers, train=True):
         self.x, self.kernel, self.groups, self.buffers = x, kernel, kernel.groups, buffers
         KH, KW, D, _ = self.kernel_shape = kernel.w.shape
         self.dtype = np.result_type(x, kernel.w)
-        N, H, W, _ = x.shape
+        N, H, W, C = x.shape
         self.OW = W - KW + 1
         self.m, self.T = tiling(H - KH + 1, KH)
         self.n = self.m + KH - 1
         self.A_T, self.G, self.B_T = transforms(self.m, KH, self.dtype)
-        at_once = max(1, CACHED // (self.n * self.T * self.OW * KW * x.shape[3]))
-        self.pieces = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
-        self.at_hand = None  # the images whose windows were copied last
+        numbers = self.n * self.T * self.OW * KW * C  # in the windows of an image
+        self.pieces = pieces(N, numbers)
+        self.keep = last_cached(self.pieces, numbers) if train else ()
+        self.kept = {}  # the windows of these pieces, by the first of their images
 
     def get(self, name, *shape):
         return self.buffers.get(name, shape, self.dtype)
@@ -119,9 +121,9 @@ class ToomCook:
         """(n, rows, channels) -> (groups, n, rows, channels of the group)."""
         return a.reshape(*a.shape[:2], self.groups, -1).transpose(2, 0, 1, 3)
 
-    def by_tile(self, M):
-        """(n, images T OW, F) -> (images, T, n, OW F)."""
-        return M.reshape(self.n, -1, self.T, self.OW * M.shape[2]).transpose(1, 2, 0, 3)
+    def by_tile(self, a, numbers):
+        """An array (n, images, T, rows of so many numbers) -> (images, T, n, numbers)."""
+        return a.reshape(self.n, -1, self.T, numbers).transpose(1, 2, 0, 3)
 
     def forward(self):
         """y = A^T [U * (B^T x)]."""
@@ -131,24 +133,35 @@ class ToomCook:
             columns = self.columns(images)
             M = self.get("M", self.n, columns.shape[2], F)
             np.matmul(columns, self.by_group(self.kernel.U), out=self.by_group(M))
-            np.matmul(self.A_T, self.by_tile(M), out=y[images])
+            np.matmul(self.A_T, self.by_tile(M, self.OW * F), out=y[images])
         return y.reshape(N, self.T * self.m, self.OW, F)
 
     def columns(self, images):
         """The windows of B^T x: (groups, n, images T OW, KW D)."""
+        if images.start in self.kept:
+            return self.kept[images.start]
+        _, W, C = self.x.shape[1:]
+        tiles = window_view(self.x[images], self.n, W, (self.m, 1))[:, :, 0]
+        V = self.get("V", self.n, len(tiles), self.T, W * C)
+        tiles = tiles.reshape(len(tiles), self.T, self.n, W * C)
+        np.matmul(self.B_T, tiles, out=self.by_tile(V, W * C))
+        view = self.by_window(V)
+        keep = images in self.keep
+        name = f"columns {self.keep.index(images)}" if keep else "columns"
+        columns = self.get(name, *view.shape)
+        np.copyto(columns, view)
         _, KW, D, _ = self.kernel_shape
-        if self.at_hand != images:
-            _, _, W, C = self.x.shape
-            tiles = window_view(self.x[images], self.n, W, (self.m, 1))[:, :, 0]
-            count = len(tiles)
-            tiles = tiles.reshape(count, self.T, self.n, W * C)
-            V = np.matmul(self.B_T, tiles, out=self.get("V", *tiles.shape))
-            V = window_view(V.reshape(-1, 1, W, C), 1, KW, (1, 1))
-            V = V.reshape(count, self.T, self.n, self.OW, KW, self.groups, D)
-            columns = self.get("columns", self.groups, self.n, count, self.T, self.OW, KW, D)
-            np.copyto(columns, V.transpose(5, 2, 0, 1, 3, 4, 6))
-            self.at_hand, self.kept = images, columns.reshape(self.groups, self.n, -1, KW * D)
-        return self.kept
+        columns = columns.reshape(self.groups, self.n, -1, KW * D)
+        if keep:
+            self.kept[images.start] = columns
+        return columns
+
+    def by_window(self, V):
+        """A view of V (n, images, T, W C): (groups, n images T, OW, KW, D), pixels shared."""
+        _, KW, D, _ = self.kernel_shape
+        _, W, C = self.x.shape[1:]
+        view = window_view(V.reshape(-1, 1, W, C), 1, KW, (1, 1))[:, 0, :, 0]
+        return view.reshape(*view.shape[:3], self.groups, D).transpose(3, 0, 1, 2, 4)
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """dw = G^T [(B^T x)^T * (A dy)], dx = B [(A dy) * U^T]; None for what is not wanted."""
@@ -160,18 +173,20 @@ class ToomCook:
         dw = dx = None
         if param_grads:
             dU = np.zeros_like(self.kernel.U)
+            part = self.get("dU", *dU.shape)
         if input_grad:
             overlap = -(-self.n // self.m)  # tiles of dx that reach into a block of m rows
             dx = self.get("dx", N, self.T + overlap - 1, self.m, W * C)
             dx[:, self.T :] = 0
-        for images in reversed(self.pieces):  # the last windows are still at hand
+        for images in reversed(self.pieces):
             dM = self.get("M", self.n, len(dy[images]) * self.T * self.OW, F)
-            np.matmul(self.A_T.T, dy[images], out=self.by_tile(dM))
+            np.matmul(self.A_T.T, dy[images], out=self.by_tile(dM, self.OW * F))
             if param_grads:
-                total = self.by_group(dU)
-                total += self.columns(images).swapaxes(2, 3) @ self.by_group(dM)
+                columns = self.columns(images).swapaxes(2, 3)
+                np.matmul(columns, self.by_group(dM), out=self.by_group(part))
+                dU += part
             if input_grad:
-                self.add_tiles(self.fold(dM), dx[images])
+                self.add_tiles(self.by_tile(self.fold(dM), W * C), dx[images])
         if param_grads:
             dw = self.get("dw", *self.kernel_shape)
             np.matmul(self.G.T, dU.reshape(self.n, -1), out=dw.reshape(len(dw), -1))
@@ -180,24 +195,21 @@ class ToomCook:
         return dw, dx
 
     def fold(self, dM):
-        """dV, the derivative at B^T x, from dM: a product for each column of the kernel."""
+        """dV, the derivative at B^T x, from dM: (n, images, T, W C)."""
         _, KW, D, _ = self.kernel_shape
-        _, _, W, C = self.x.shape
+        _, W, C = self.x.shape[1:]
         rows = dM.shape[1]
-        products = self.get("columns", self.groups, self.n, KW, rows, D)
-        self.at_hand = None  # they take the windows' place in memory
-        np.matmul(self.by_group(dM)[:, :, None], self.kernel.turned, out=products)
-        dV = self.get("V", rows // (self.T * self.OW), self.T, self.n, W, C)
-        dV[:, :, :, self.OW :] = 0
-        by_group = dV.reshape(*dV.shape[:4], self.groups, D).transpose(4, 2, 0, 1, 3, 5)
-        for j in range(KW):
-            product = products[:, :, j].reshape(*by_group.shape[:4], self.OW, D)
-            reached = by_group[..., j : j + self.OW, :]
-            if j == 0:
-                reached[...] = product
-            else:
-                reached += product
-        return dV.reshape(*dV.shape[:3], W * C)
+        products = self.get("products", self.groups, self.n, rows, KW * D)
+        np.matmul(self.by_group(dM), self.kernel.turned, out=products)
+        dV = self.get("V", self.n, rows // (self.T * self.OW), self.T, W * C)
+        view = self.by_window(dV)
+        products = products.reshape(view.shape)
+        # Every KW-th window does not overlap the one before: their rows are added in one go.
+        view[:, :, ::KW] = products[:, :, ::KW]
+        dV[..., -(-self.OW // KW) * KW * C :] = 0
+        for first in range(1, min(KW, self.OW)):
+            view[:, :, first::KW] += products[:, :, first::KW]
+        return dV
 
     def add_tiles(self, dV, dx):
         """dx (images, blocks of m rows, m, W C) from B dV, whose tiles of n rows overlap."""

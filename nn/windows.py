@@ -7,13 +7,33 @@ A convolution is then one matrix product, and its backward pass another two and 
 """
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
 from nn import kernels
 from nn.backend import array_module
 
-CACHED = 2**19  # numbers, 2 MiB: windows stay in the cache from their copy to their product
+PIECE = 2**17  # numbers, 512 KiB: stay in the cache from one array call to the next
+CACHED = 2**19  # numbers, 2 MiB: the cache of a core
+
+
+def pieces(N, numbers):
+    """N images of so many numbers each, as about equal slices of at most PIECE numbers."""
+    if N * numbers <= PIECE:
+        return [slice(0, N)]
+    count = -(-N // max(1, PIECE // numbers))
+    return [slice(*ends) for ends in pairwise(N * i // count for i in range(count + 1))]
+
+
+def last_cached(pieces, numbers):
+    """The last of these pieces, as many as have their windows, so many an image, in the cache.
+
+    While training, windows are wanted twice: for y, and from the last to the first for dw. Those
+    that are no longer in the cache are cheaper to copy again than to fetch.
+    """
+    size = numbers * (pieces[0].stop - pieces[0].start)
+    return pieces[max(0, len(pieces) - CACHED // size) :]
 
 
 def pair(value, what):

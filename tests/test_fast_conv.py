@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nn import conv_pool, toom_cook
+from nn import conv_pool, windows
 from nn.buffers import Buffers
 from nn.conv import Conv
 from nn.conv_pool import ConvPool
@@ -55,9 +55,11 @@ def test_toom_cook_equals_loops_and_the_plain_backward_pass(case):
     KH, KW, D, F = w.shape
     N, OH, OW, _ = dy.shape
     m, T = tiling(OH, KH)
-    with mock.patch.object(toom_cook, "CACHED", at_once * (m + KH - 1) * T * OW * KW * x.shape[3]):
+    numbers = (m + KH - 1) * T * OW * KW * x.shape[3]
+    with mock.patch.multiple(windows, PIECE=at_once * numbers, CACHED=2 * numbers):
         fast = ToomCook(x, Kernel(w, m, groups), Buffers())
     assert len(fast.pieces) == -(-N // at_once)
+    assert len(fast.keep) == (min(N, 2) if at_once == 1 else N <= 2)
     expected = naive.conv(x, w, np.zeros(F), (1, 1), ((0, 0), (0, 0)), groups)
     assert relative_error(fast.forward(), expected) < 1e-12
 
@@ -143,7 +145,7 @@ def test_conv_pool_equals_its_two_layers(case, seed, cached):
         assert ConvPool.fits(conv, pool, x, train=True)
         both = ConvPool(conv, pool)
         for _ in range(2):
-            assert relative_error(both.forward(x), y) < 1e-12
+            assert relative_error(both.forward(x, train=True), y) < 1e-12
             assert relative_error(both.backward(dy), dx) < 1e-11
             for name, grad in grads.items():
                 assert relative_error(conv.grads[name], grad) < 1e-11
