@@ -2,10 +2,38 @@
 
 import math
 
+import numpy as np
+
 from nn.backend import array_module
 from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.products import matmul
+
+
+FACTORS = "factors"  # as param_grads: the gradients of w are wanted as Factors, where they pay
+
+
+class Factors:
+    """The gradient of a Linear's w, not yet multiplied: dw (D, F) = x^T dy, x (N, D), dy (N, F).
+
+    Most parameters of a net are in such matrices, and their gradients are as large. SGD goes
+    through w a few rows at a time and multiplies out just these of dw, which so never leave the
+    cache, nor exist as a whole.
+    """
+
+    def __init__(self, x, dy):
+        self.x, self.dy = x, dy
+        self.size = x.shape[1] * dy.shape[1]
+
+    def __len__(self):
+        return self.x.shape[1]
+
+    def __getitem__(self, rows):
+        return Factors(self.x[:, rows], self.dy)
+
+    def product(self, buffers):
+        out = buffers.get("dw", (len(self), self.dy.shape[1]), self.dy.dtype)
+        return np.matmul(self.x.T, self.dy, out=out)
 
 
 class Linear(Layer):
@@ -45,7 +73,9 @@ class Linear(Layer):
         w = self.params["w"]
         xp = array_module(dy)
         dtype = xp.result_type(dy, w)
-        if param_grads:
+        if param_grads == FACTORS and xp is np:
+            self.grads = {"w": Factors(self.x, dy), "b": dy.sum(axis=0)}
+        elif param_grads:
             dw = self.buffers.get("dw", w.shape, dtype, xp)
             self.grads["w"] = matmul(self.x.T, dy, dw)
             self.grads["b"] = dy.sum(axis=0)

@@ -6,6 +6,7 @@ from nn.backend import array_module, to_device
 from nn.bias_relu import BiasReLU
 from nn.conv_pool import ConvPool
 from nn.dropout import Dropout
+from nn.linear import FACTORS
 from nn.windows import NO_PAD
 
 JOINED = ConvPool, BiasReLU  # what does the work of two layers at once
@@ -51,7 +52,8 @@ class Network:
         self.layers = dict(layers)
         if len(self.layers) != len(layers):
             raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
-        self.path, self.joined = [], {}  # what ran last; {layer: what joins it to the next}
+        self.path, self.paths = [], {}  # what ran last; what ran for images of a shape
+        self.joined = {}  # {layer: what joins it to the next}
         self.input_shape = tuple(input_shape)
         self.shapes = measure(
             layers, self.input_shape, lambda layer, shape: layer.initialize(shape, rng)
@@ -81,6 +83,16 @@ class Network:
             raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
         if to is not None and to not in self.layers:
             raise ValueError(f"no layer {to!r}; this net has {', '.join(self.layers)}")
+        key = x.shape, x.dtype, array_module(x), to, train
+        if key not in self.paths:
+            return self._first(x, to, train, key)
+        self.path = self.paths[key]
+        for layer in self.path:
+            x = layer.forward(x, train)
+        return x
+
+    def _first(self, x, to, train, key):
+        """forward with images of which it is not yet known what layers can be joined."""
         names = list(self.layers)
         layers = list(self.layers.values())[: names.index(to) + 1 if to else None]
         self.path = []
@@ -95,6 +107,7 @@ class Network:
                     break
             x = layer.forward(x, train)
             self.path.append(layer)
+        self.paths[key] = self.path
         return x
 
     def backward(self, dy, param_grads=True, input_grad=True):
@@ -104,8 +117,8 @@ class Network:
         return dy
 
     def learn(self, dy, sgd, lr):
-        """top_down for the parameters' gradients, then their update at rate lr."""
-        self.backward(dy, input_grad=False)
+        """top_down for the parameters' gradients, then their update at rate lr, which uses them up."""
+        self.backward(dy, FACTORS, input_grad=False)
         sgd.update(lr)
 
     def named(self, what="params"):
@@ -138,6 +151,7 @@ class Network:
 
     def to(self, xp=np, dtype=None):
         """Move the parameters to the array library xp and, if given, to another dtype."""
+        self.paths = {}
         for layer in self.layers.values():
             moved = {key: to_device(array, xp) for key, array in layer.params.items()}
             layer.params = {
@@ -158,7 +172,7 @@ class Network:
 
     def release(self):
         """Give up the memory of all that the last run left; the parameters stay."""
-        self.path, self.joined = [], {}
+        self.path, self.paths, self.joined = [], {}, {}
         for layer in self.layers.values():
             layer.release()
 
@@ -183,5 +197,5 @@ class Network:
         twin = Network.__new__(Network)
         twin.__dict__.update(self.__dict__)
         twin.layers = {name: layer.replica() for name, layer in self.layers.items()}
-        twin.path, twin.joined = [], {}  # it has not run yet
+        twin.path, twin.paths, twin.joined = [], {}, {}  # it has not run yet
         return twin

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from nn.linear import FACTORS, Factors, Linear
 from nn.processes import Workers, shared
 from nn.threads import CAN_FORK
 
@@ -54,7 +55,8 @@ class ParallelNetwork:
         if len(self.parts) == 1:
             return self.network.forward(x, to, train)
         self.start(len(x), np.result_type(x, *self.network.named().values()))
-        self.x[: len(x)] = x
+        self.own_x, others = x[self.parts[0]], slice(self.parts[1].start, len(x))
+        self.x[others] = x[others]
         seeds, self.seeds = self.seeds, ()
         shapes = self.each(self.forward_part, to, train, seeds)
         return front(self.y, len(x), shapes[0])
@@ -75,16 +77,17 @@ class ParallelNetwork:
 
     def learn(self, dy, sgd, lr):
         """top_down for the parameters' gradients, then their update, shared by the processes."""
-        if len(self.parts) == 1 or sgd is not self.sgd:
-            self.backward(dy, input_grad=False)
-            sgd.update(lr)
-            if sgd is not self.sgd:  # of which only processes to come can know
-                self.stop()
-                self.sgd = sgd
+        if len(self.parts) == 1:
+            self.network.learn(dy, sgd, lr)
             return
         front(self.dy, len(dy), dy.shape[1:])[...] = dy
-        self.each(self.backward_part, dy.shape[1:], True, False)
-        self.each(self.update_part, lr, len(self.parts))
+        self.each(self.backward_part, dy.shape[1:], FACTORS, False)
+        if sgd is self.sgd:
+            self.each(self.update_part, lr, len(dy), len(self.parts))
+        else:  # of which only processes to come can know
+            self.sgd = sgd
+            self.update_part(0, self.parts[0], lr, len(dy), shares=1)
+            self.stop()
 
     def seed(self, *numbers):
         """Renew the dropout generators, differently for each part of the batch."""
@@ -113,7 +116,7 @@ class ParallelNetwork:
         """In any of the processes: bottom-up for images `part`; the shape of what comes out."""
         if seeds and place:
             self.network.seed(*seeds, place)
-        y = self.network.forward(self.x[part], to, train)
+        y = self.network.forward(self.x[part] if place else self.own_x, to, train)
         front(self.y, part.stop, y.shape[1:])[part] = y
         return y.shape[1:]
 
@@ -130,15 +133,23 @@ class ParallelNetwork:
             self.dx[part] = dx
         if param_grads:
             for name, grad in self.network.named("grads").items():
-                if not np.may_share_memory(grad, self.grads[place][name]):
+                if isinstance(grad, Factors):
+                    self.factors[name].x[part] = grad.x
+                    self.factors[name].dy[part] = grad.dy
+                elif not np.may_share_memory(grad, self.grads[place][name]):
                     self.grads[place][name][...] = grad
 
-    def update_part(self, place, part, lr, count):
-        """In any of `count` processes: update its share of the rows of every parameter."""
+    def update_part(self, place, part, lr, images, shares):
+        """In any of the processes: update its share of the rows of every parameter."""
+        count = len(self.split(images))
         grads = [self.grads[place], *(g for p, g in enumerate(self.grads[:count]) if p != place)]
-        for name, mine in self.grads[place].items():
-            rows = slice(len(mine) * place // count, len(mine) * (place + 1) // count)
-            self.sgd.update_rows(name, rows, [g[name] for g in grads], lr)
+        for name, w in self.params.items():
+            rows = slice(len(w) * place // shares, len(w) * (place + 1) // shares)
+            parts = [g[name] for g in grads]
+            if name in self.factors:  # of all images: there is nothing to add up
+                all_images = self.factors[name]
+                parts = [Factors(all_images.x[:images], all_images.dy[:images])]
+            self.sgd.update_rows(name, rows, parts, lr)
 
     def start(self, images, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""
@@ -166,6 +177,11 @@ class ParallelNetwork:
             {name: shared(array.shape, array.dtype) for name, array in self.params.items()}
             for _ in range(processes)
         ]
+        self.factors = {
+            f"{name}.w": Factors(*(shared((self.images, n), dtype) for n in layer.params["w"].shape))
+            for name, layer in self.network.layers.items()
+            if isinstance(layer, Linear)
+        }
         self.workers = Workers(self, processes - 1)
 
     def stop(self):
@@ -177,8 +193,8 @@ class ParallelNetwork:
     def release(self):
         """Give up the memory of all that the last run left; the parameters stay."""
         self.stop()
-        self.x = self.dx = self.y = self.dy = None
-        self.images, self.grads, self.own_grads = 1, [], None
+        self.x = self.own_x = self.dx = self.y = self.dy = None
+        self.images, self.grads, self.own_grads, self.factors = 1, [], None, {}
         self.network.release()
 
 

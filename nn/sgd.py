@@ -4,6 +4,8 @@ import numpy as np
 
 from nn import kernels
 from nn.backend import array_module
+from nn.buffers import Buffers
+from nn.linear import Factors
 
 POLICIES = {  # rates by iteration; `size` is the length of a step
     "fixed": lambda lr, it, size: lr,
@@ -11,7 +13,7 @@ POLICIES = {  # rates by iteration; `size` is the length of a step
     "step": lambda lr, it, size: lr * 0.1 ** (it // size),
 }
 
-PIECE = 2**15  # numbers
+PIECE, PRODUCT = 2**15, 2**17  # numbers: of an array, of Factors multiplied out
 
 
 class SGD:
@@ -28,6 +30,7 @@ class SGD:
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.policy, self.step_size = POLICIES[policy], step_size
         self.it = 0
+        self.buffers = Buffers()
         self.velocity = {name: 0 * w for name, w in network.named().items()}
 
     def rate(self):
@@ -57,6 +60,8 @@ class SGD:
             return
         rate = lr * lr_mult
         for some_w, some_V, g, *others in pieces(w, V, *grads):
+            if isinstance(g, Factors):
+                g = g.product(self.buffers)
             for other in others:
                 g += other
             some_V *= self.momentum
@@ -68,6 +73,7 @@ class SGD:
 
 def pieces(*arrays):
     """Arrays of one shape, a few rows at a time, so that these stay in the cache."""
-    rows = max(1, PIECE * len(arrays[0]) // max(1, arrays[0].size))
+    piece = PRODUCT if isinstance(arrays[-1], Factors) else PIECE
+    rows = max(1, piece * len(arrays[0]) // max(1, arrays[0].size))
     for start in range(0, len(arrays[0]), rows):
         yield [array[start : start + rows] for array in arrays]
