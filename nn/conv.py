@@ -10,7 +10,7 @@ from nn.backend import array_module
 from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.products import matmul
-from nn.toom_cook import Kernel, ToomCook, pays, rows_to_add, tiling
+from nn.toom_cook import Kernel, ToomCook, outputs_at_once, pays, rows_to_add, tiling
 from nn.windows import (
     CACHED,
     conv_output_size,
@@ -62,11 +62,11 @@ class Conv(Layer):
         self.fast = self.kept = None
 
     def forward(self, x, train=False, bias=True):
-        w, b = self.params["w"], self.params["b"]
+        b = self.params["b"]
         self.fast = None
         if self.is_fast(x, train):
             OH, OW, F = self.start(x, whole_tiles=True)
-            self.fast = ToomCook(self.x, self._kernel(w, OH, train), self.buffers, train)
+            self.fast = ToomCook(self.x, self._kernel(OH, OW, train), self.buffers, train)
             y = self.fast.forward()
         else:
             OH, OW, F = self.start(x)
@@ -102,11 +102,12 @@ class Conv(Layer):
         self.at_hand = None
         return OH, OW, F
 
-    def _kernel(self, w, OH, train):
+    def _kernel(self, OH, OW, train):
         """w for ToomCook, used again for as long as nobody trains it."""
-        m, _ = tiling(OH, len(w))
-        if train or self.kept is None or not self.kept.is_of(w, m):
-            self.kept = Kernel(w, m, self.groups)
+        w = self.params["w"]
+        form = tiling(OH, len(w))[0], outputs_at_once(len(self.x), OW, w.shape, self.groups)
+        if train or self.kept is None or not self.kept.is_of(w, form):
+            self.kept = Kernel(w, self.groups, *form)
         return self.kept
 
     def _forward(self, OH, OW):

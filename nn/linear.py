@@ -9,7 +9,6 @@ from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.products import matmul
 
-
 FACTORS = "factors"  # as param_grads: the gradients of w are wanted as Factors, where they pay
 
 

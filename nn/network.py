@@ -117,7 +117,7 @@ class Network:
         return dy
 
     def learn(self, dy, sgd, lr):
-        """top_down for the parameters' gradients, then their update at rate lr, which uses them up."""
+        """top_down for the parameters' gradients, then their update at rate lr: uses them up."""
         self.backward(dy, FACTORS, input_grad=False)
         sgd.update(lr)
 

@@ -15,6 +15,7 @@ from nn.linear import FACTORS, Factors, Linear
 from nn.processes import Workers, shared
 from nn.threads import CAN_FORK
 
+SMALL = 2**13  # numbers in a parameter that one process updates as a whole
 SMALLEST_PART = 6272  # numbers in images; for fewer, handing over costs more than it saves
 
 
@@ -54,7 +55,8 @@ class ParallelNetwork:
         self.parts = self.split(len(x))
         if len(self.parts) == 1:
             return self.network.forward(x, to, train)
-        self.start(len(x), np.result_type(x, *self.network.named().values()))
+        params = self.network.named()
+        self.start(len(x), params, np.result_type(x, *params.values()))
         self.own_x, others = x[self.parts[0]], slice(self.parts[1].start, len(x))
         self.x[others] = x[others]
         seeds, self.seeds = self.seeds, ()
@@ -96,7 +98,9 @@ class ParallelNetwork:
 
     def split(self, images):
         """Slices of a batch, one for each process that takes part: the first is for this one."""
-        parts = max(1, min(self.count, images // self.smallest_part))
+        parts = min(self.count, images // self.smallest_part)
+        if parts < 2:
+            return [slice(0, images)]
         return [slice(*ends) for ends in pairwise(images * i // parts for i in range(parts + 1))]
 
     def each(self, work, *arguments):
@@ -140,20 +144,20 @@ class ParallelNetwork:
                     self.grads[place][name][...] = grad
 
     def update_part(self, place, part, lr, images, shares):
-        """In any of the processes: update its share of the rows of every parameter."""
+        """In any of the processes: update its share of the parameters, rows of the large ones."""
         count = len(self.split(images))
         grads = [self.grads[place], *(g for p, g in enumerate(self.grads[:count]) if p != place)]
-        for name, w in self.params.items():
-            rows = slice(len(w) * place // shares, len(w) * (place + 1) // shares)
+        for number, (name, w) in enumerate(self.params.items()):
+            rows = share(number, w, place, shares)
             parts = [g[name] for g in grads]
             if name in self.factors:  # of all images: there is nothing to add up
                 all_images = self.factors[name]
                 parts = [Factors(all_images.x[:images], all_images.dy[:images])]
-            self.sgd.update_rows(name, rows, parts, lr)
+            if rows.start < rows.stop:
+                self.sgd.update_rows(name, rows, parts, lr)
 
-    def start(self, images, dtype):
+    def start(self, images, params, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""
-        params = self.network.named()
         same = all(params[name] is self.params.get(name) for name in params)
         if self.workers and same and images <= self.images and dtype == self.dtype:
             return
@@ -178,7 +182,9 @@ class ParallelNetwork:
             for _ in range(processes)
         ]
         self.factors = {
-            f"{name}.w": Factors(*(shared((self.images, n), dtype) for n in layer.params["w"].shape))
+            f"{name}.w": Factors(
+                *(shared((self.images, n), dtype) for n in layer.params["w"].shape)
+            )
             for name, layer in self.network.layers.items()
             if isinstance(layer, Linear)
         }
@@ -201,6 +207,13 @@ class ParallelNetwork:
 def front(flat, count, shape):
     """The front of a flat array as `count` times this shape."""
     return flat[: count * math.prod(shape)].reshape(count, *shape)
+
+
+def share(number, w, place, shares):
+    """The rows of parameter `number` that one of so many processes updates; all of a small one."""
+    if w.size < SMALL:
+        return slice(0, len(w) if number % shares == place else 0)
+    return slice(len(w) * place // shares, len(w) * (place + 1) // shares)
 
 
 def parallel(network, count, images=1):

@@ -19,6 +19,7 @@ import numpy as np
 from nn.windows import CACHED, last_cached, pad_image, pieces, window_view
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # and infinity; with more the rounding grows
+SMALL = 128  # numbers in a row of windows: then BLAS is slow, and sums are a large part
 COST = 12  # of a number of G w, in multiplications of a matrix product
 
 
@@ -70,27 +71,42 @@ def pays(N, OH, OW, kernel_shape, train):
     return saved > COST * KH * (1 if at_hand else n)
 
 
+@cache
+def outputs_at_once(N, OW, kernel_shape, groups):
+    """How many outputs beside each other give dx together: two, if their products are small.
+
+    A product for both has a sixth of zeros, with 5 x 5 kernels, but half as many sums follow. A
+    single image has few sums, and the larger kernel would take the cache from it.
+    """
+    _, KW, D, _ = kernel_shape
+    pairs = OW % 2 == 0 and KW % 2 == 1  # then windows of two outputs tile a row
+    return 2 if N > 1 and groups == 1 and pairs and KW * D <= SMALL else 1
+
+
 class Kernel:
-    """U = G w for tiles of m rows: (n, KW D, F), and its transpose.
+    """U = G w for tiles of m rows: (n, KW D, F), and its transpose for so many outputs at once.
 
     It may be used again for w that `is_of` knows: comparing costs less than the sums.
     """
 
-    def __init__(self, w, m, groups):
-        self.w, self.m, self.groups = w.copy(), m, groups
+    def __init__(self, w, groups, m, at_once=1):
+        self.w, self.groups, self.m, self.at_once = w.copy(), groups, m, at_once
         _, self.G, _ = transforms(m, len(w), w.dtype)
         self.U = (self.G @ w.reshape(len(w), -1)).reshape(len(self.G), -1, w.shape[3])
 
-    def is_of(self, w, m):
-        return m == self.m and np.array_equal(w, self.w)
+    def is_of(self, w, form):
+        return form == (self.m, self.at_once) and np.array_equal(w, self.w)
 
     @cached_property
     def turned(self):
-        """U^T: (groups, n, f, KW D)."""
+        """U^T, shifted for each of the outputs: (groups, n, at_once f, (KW + at_once - 1) D)."""
         _, KW, D, F = self.w.shape
-        U = self.U.reshape(-1, KW, D, self.groups, F // self.groups)
-        U = np.ascontiguousarray(U.transpose(3, 0, 4, 1, 2))
-        return U.reshape(*U.shape[:3], KW * D)
+        U = self.U.reshape(-1, KW, D, self.groups, F // self.groups).transpose(3, 0, 4, 1, 2)
+        groups, n, f, _, _ = U.shape
+        turned = np.zeros((groups, n, self.at_once, f, KW + self.at_once - 1, D), U.dtype)
+        for k in range(self.at_once):
+            turned[:, :, k, :, k : k + KW] = U
+        return turned.reshape(groups, n, self.at_once * f, -1)
 
 
 class ToomCook:
@@ -156,11 +172,12 @@ class ToomCook:
             self.kept[images.start] = columns
         return columns
 
-    def by_window(self, V):
-        """A view of V (n, images, T, W C): (groups, n images T, OW, KW, D), pixels shared."""
+    def by_window(self, V, at_once=1):
+        """A view of V (n, images, T, W C), pixels shared: (groups, n images T, windows, pixels of
+        a window, D), where a window is that of so many outputs."""
         _, KW, D, _ = self.kernel_shape
         _, W, C = self.x.shape[1:]
-        view = window_view(V.reshape(-1, 1, W, C), 1, KW, (1, 1))[:, 0, :, 0]
+        view = window_view(V.reshape(-1, 1, W, C), 1, KW + at_once - 1, (1, at_once))[:, 0, :, 0]
         return view.reshape(*view.shape[:3], self.groups, D).transpose(3, 0, 1, 2, 4)
 
     def backward(self, dy, param_grads=True, input_grad=True):
@@ -171,9 +188,7 @@ class ToomCook:
         dy = pad_image(dy, ((0, below), (0, 0)), 0, self.buffers, self.dtype, "padded dy")
         dy = dy.reshape(N, self.T, self.m, self.OW * F)
         dw = dx = None
-        if param_grads:
-            dU = np.zeros_like(self.kernel.U)
-            part = self.get("dU", *dU.shape)
+        dU = None
         if input_grad:
             overlap = -(-self.n // self.m)  # tiles of dx that reach into a block of m rows
             dx = self.get("dx", N, self.T + overlap - 1, self.m, W * C)
@@ -182,9 +197,10 @@ class ToomCook:
             dM = self.get("M", self.n, len(dy[images]) * self.T * self.OW, F)
             np.matmul(self.A_T.T, dy[images], out=self.by_tile(dM, self.OW * F))
             if param_grads:
+                part = self.get("dU" if dU is None else "part of dU", *self.kernel.U.shape)
                 columns = self.columns(images).swapaxes(2, 3)
                 np.matmul(columns, self.by_group(dM), out=self.by_group(part))
-                dU += part
+                dU = part if dU is None else np.add(dU, part, out=dU)
             if input_grad:
                 self.add_tiles(self.by_tile(self.fold(dM), W * C), dx[images])
         if param_grads:
@@ -196,19 +212,20 @@ class ToomCook:
 
     def fold(self, dM):
         """dV, the derivative at B^T x, from dM: (n, images, T, W C)."""
-        _, KW, D, _ = self.kernel_shape
         _, W, C = self.x.shape[1:]
-        rows = dM.shape[1]
-        products = self.get("products", self.groups, self.n, rows, KW * D)
-        np.matmul(self.by_group(dM), self.kernel.turned, out=products)
-        dV = self.get("V", self.n, rows // (self.T * self.OW), self.T, W * C)
-        view = self.by_window(dV)
+        turned, at_once = self.kernel.turned, self.kernel.at_once
+        rows = dM.shape[1] // at_once
+        products = self.get("products", self.groups, self.n, rows, turned.shape[3])
+        dM = self.by_group(dM).reshape(self.groups, self.n, rows, -1)
+        np.matmul(dM, turned, out=products)
+        dV = self.get("V", self.n, rows * at_once // (self.T * self.OW), self.T, W * C)
+        view = self.by_window(dV, at_once)
         products = products.reshape(view.shape)
-        # Every KW-th window does not overlap the one before: their rows are added in one go.
-        view[:, :, ::KW] = products[:, :, ::KW]
-        dV[..., -(-self.OW // KW) * KW * C :] = 0
-        for first in range(1, min(KW, self.OW)):
-            view[:, :, first::KW] += products[:, :, first::KW]
+        apart = view.shape[3] // at_once  # such windows do not overlap: are added in one go
+        view[:, :, ::apart] = products[:, :, ::apart]
+        dV[..., -(-view.shape[2] // apart) * view.shape[3] * C :] = 0
+        for first in range(1, min(apart, view.shape[2])):
+            view[:, :, first::apart] += products[:, :, first::apart]
         return dV
 
     def add_tiles(self, dV, dx):

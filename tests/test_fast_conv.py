@@ -13,7 +13,7 @@ from nn.conv import Conv
 from nn.conv_pool import ConvPool
 from nn.network import Network
 from nn.pool import MaxPool
-from nn.toom_cook import POINTS, Kernel, ToomCook, tiling, transforms
+from nn.toom_cook import POINTS, Kernel, ToomCook, outputs_at_once, tiling, transforms
 from tests import naive
 from tests.cases import seeds, set_params
 from tests.gradcheck import adjoint_error, away_from_kinks, layer_errors, relative_error
@@ -55,9 +55,10 @@ def test_toom_cook_equals_loops_and_the_plain_backward_pass(case):
     KH, KW, D, F = w.shape
     N, OH, OW, _ = dy.shape
     m, T = tiling(OH, KH)
+    kernel = Kernel(w, groups, m, outputs_at_once(2, OW, w.shape, groups))
     numbers = (m + KH - 1) * T * OW * KW * x.shape[3]
     with mock.patch.multiple(windows, PIECE=at_once * numbers, CACHED=2 * numbers):
-        fast = ToomCook(x, Kernel(w, m, groups), Buffers())
+        fast = ToomCook(x, kernel, Buffers())
     assert len(fast.pieces) == -(-N // at_once)
     assert len(fast.keep) == (min(N, 2) if at_once == 1 else N <= 2)
     expected = naive.conv(x, w, np.zeros(F), (1, 1), ((0, 0), (0, 0)), groups)
@@ -78,7 +79,7 @@ def test_toom_cook_equals_loops_and_the_plain_backward_pass(case):
         return fast.backward(dy)[1]
 
     rng = np.random.default_rng(0)
-    again = ToomCook(x, Kernel(w, m, groups), Buffers())
+    again = ToomCook(x, kernel, Buffers())
     error = adjoint_error(lambda u: again.forward(), backward, x, rng)
     assert error < 1e-12
 
