@@ -10,7 +10,8 @@ from nn.backend import array_module
 from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.products import matmul
-from nn.toom_cook import Kernel, ToomCook, outputs_at_once, pays, rows_to_add, tiling
+from nn.toom_cook import ToomCook
+from nn.toom_cook_kernel import Kernel, outputs_at_once, pays, rows_to_add, tiling
 from nn.windows import (
     CACHED,
     conv_output_size,

@@ -11,8 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from nn.linear import FACTORS, Factors, Linear
-from nn.processes import Workers, shared
+from nn.linear import FACTORS, Factors
+from nn.processes import Workers
+from nn.shared_arrays import SharedArrays, front
 from nn.threads import CAN_FORK
 
 SMALL = 2**13  # numbers in a parameter that one process updates as a whole
@@ -36,8 +37,8 @@ class ParallelNetwork:
         self.input_shape = network.input_shape
         self.count, self.images = count, images
         self.smallest_part = max(1, SMALLEST_PART // math.prod(self.input_shape))  # images
-        self.workers, self.seeds, self.params, self.dtype = None, (), {}, None
-        self.own_grads = self.sgd = None
+        self.workers, self.seeds, self.dtype = None, (), None
+        self.arrays = self.own_grads = self.sgd = None
 
     def bottom_up(self, x, to=None, train=False):
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
@@ -58,10 +59,10 @@ class ParallelNetwork:
         params = self.network.named()
         self.start(len(x), params, np.result_type(x, *params.values()))
         self.own_x, others = x[self.parts[0]], slice(self.parts[1].start, len(x))
-        self.x[others] = x[others]
+        self.arrays.x[others] = x[others]
         seeds, self.seeds = self.seeds, ()
         shapes = self.each(self.forward_part, to, train, seeds)
-        return front(self.y, len(x), shapes[0])
+        return front(self.arrays.y, len(x), shapes[0])
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """top_down without the copy: the result is overwritten by the next call."""
@@ -69,20 +70,20 @@ class ParallelNetwork:
             return self.network.backward(dy, param_grads, input_grad)
         if self.workers is None:
             raise ValueError("top_down needs the bottom_up that it belongs to: there was none")
-        front(self.dy, len(dy), dy.shape[1:])[...] = dy
+        front(self.arrays.dy, len(dy), dy.shape[1:])[...] = dy
         self.each(self.backward_part, dy.shape[1:], param_grads, input_grad)
         if param_grads:
             for name, total in self.network.named("grads").items():
                 for place in range(1, len(self.parts)):
-                    total += self.grads[place][name]
-        return self.dx[: len(dy)] if input_grad else None
+                    total += self.arrays.grads[place][name]
+        return self.arrays.dx[: len(dy)] if input_grad else None
 
     def learn(self, dy, sgd, lr):
         """top_down for the parameters' gradients, then their update, shared by the processes."""
         if len(self.parts) == 1:
             self.network.learn(dy, sgd, lr)
             return
-        front(self.dy, len(dy), dy.shape[1:])[...] = dy
+        front(self.arrays.dy, len(dy), dy.shape[1:])[...] = dy
         self.each(self.backward_part, dy.shape[1:], FACTORS, False)
         if sgd is self.sgd:
             self.each(self.update_part, lr, len(dy), len(self.parts))
@@ -120,75 +121,52 @@ class ParallelNetwork:
         """In any of the processes: bottom-up for images `part`; the shape of what comes out."""
         if seeds and place:
             self.network.seed(*seeds, place)
-        y = self.network.forward(self.x[part] if place else self.own_x, to, train)
-        front(self.y, part.stop, y.shape[1:])[part] = y
+        y = self.network.forward(self.arrays.x[part] if place else self.own_x, to, train)
+        front(self.arrays.y, part.stop, y.shape[1:])[part] = y
         return y.shape[1:]
 
     def backward_part(self, place, part, shape, param_grads, input_grad):
         """In any of the processes: top-down for images `part`, from dy of this shape."""
-        dy = front(self.dy, part.stop, shape)[part]
-        if self.own_grads is not self.grads[place]:  # let layers write where all can read
-            self.own_grads = self.grads[place]
+        dy = front(self.arrays.dy, part.stop, shape)[part]
+        if self.own_grads is not self.arrays.grads[place]:  # let layers write where all can read
+            self.own_grads = self.arrays.grads[place]
             for name, layer in self.network.layers.items():
                 if "w" in layer.params:
                     layer.buffers.put("dw", self.own_grads[f"{name}.w"])
         dx = self.network.backward(dy, param_grads, input_grad)
         if input_grad:
-            self.dx[part] = dx
+            self.arrays.dx[part] = dx
         if param_grads:
             for name, grad in self.network.named("grads").items():
                 if isinstance(grad, Factors):
-                    self.factors[name].x[part] = grad.x
-                    self.factors[name].dy[part] = grad.dy
-                elif not np.may_share_memory(grad, self.grads[place][name]):
-                    self.grads[place][name][...] = grad
+                    self.arrays.factors[name].x[part] = grad.x
+                    self.arrays.factors[name].dy[part] = grad.dy
+                elif not np.may_share_memory(grad, self.arrays.grads[place][name]):
+                    self.arrays.grads[place][name][...] = grad
 
     def update_part(self, place, part, lr, images, shares):
         """In any of the processes: update its share of the parameters, rows of the large ones."""
-        count = len(self.split(images))
-        grads = [self.grads[place], *(g for p, g in enumerate(self.grads[:count]) if p != place)]
-        for number, (name, w) in enumerate(self.params.items()):
+        shared = self.arrays
+        others = [g for p, g in enumerate(shared.grads[: len(self.split(images))]) if p != place]
+        for number, (name, w) in enumerate(shared.params.items()):
             rows = share(number, w, place, shares)
-            parts = [g[name] for g in grads]
-            if name in self.factors:  # of all images: there is nothing to add up
-                all_images = self.factors[name]
-                parts = [Factors(all_images.x[:images], all_images.dy[:images])]
+            grads = [shared.grads[place][name], *(g[name] for g in others)]
+            if name in shared.factors:  # of all images: there is nothing to add up
+                factors = shared.factors[name]
+                grads = [Factors(factors.x[:images], factors.dy[:images])]
             if rows.start < rows.stop:
-                self.sgd.update_rows(name, rows, parts, lr)
+                self.sgd.update_rows(name, rows, grads, lr)
 
     def start(self, images, params, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""
-        same = all(params[name] is self.params.get(name) for name in params)
-        if self.workers and same and images <= self.images and dtype == self.dtype:
+        enough = self.workers and images <= self.images and dtype == self.dtype
+        if enough and all(w is self.arrays.params.get(name) for name, w in params.items()):
             return
         self.stop()
         self.images, self.dtype = max(images, self.images), dtype
-        for layer in self.network.layers.values():
-            for key, array in layer.params.items():
-                layer.params[key] = shared(array.shape, array.dtype)
-                layer.params[key][...] = array
-        self.params = self.network.named()
-        for name, V in self.sgd.velocity.items() if self.sgd else ():
-            self.sgd.velocity[name] = shared(V.shape, V.dtype)
-            self.sgd.velocity[name][...] = V
-        largest = max(math.prod(shape) for shape in self.shapes.values())
-        self.x = shared((self.images, *self.input_shape), dtype)
-        self.dx = shared(self.x.shape, dtype)
-        self.y = shared((self.images * largest,), dtype)  # of any layer
-        self.dy = shared(self.y.shape, dtype)
-        processes = len(self.split(self.images))
-        self.grads = [
-            {name: shared(array.shape, array.dtype) for name, array in self.params.items()}
-            for _ in range(processes)
-        ]
-        self.factors = {
-            f"{name}.w": Factors(
-                *(shared((self.images, n), dtype) for n in layer.params["w"].shape)
-            )
-            for name, layer in self.network.layers.items()
-            if isinstance(layer, Linear)
-        }
-        self.workers = Workers(self, processes - 1)
+        parts = len(self.split(self.images))
+        self.arrays = SharedArrays(self.network, self.sgd, self.images, parts, dtype)
+        self.workers = Workers(self, parts - 1)
 
     def stop(self):
         """End the other processes, if there are any; the next batch starts new ones."""
@@ -199,14 +177,8 @@ class ParallelNetwork:
     def release(self):
         """Give up the memory of all that the last run left; the parameters stay."""
         self.stop()
-        self.x = self.own_x = self.dx = self.y = self.dy = None
-        self.images, self.grads, self.own_grads, self.factors = 1, [], None, {}
+        self.images, self.arrays, self.own_x, self.own_grads = 1, None, None, None
         self.network.release()
-
-
-def front(flat, count, shape):
-    """The front of a flat array as `count` times this shape."""
-    return flat[: count * math.prod(shape)].reshape(count, *shape)
 
 
 def share(number, w, place, shares):

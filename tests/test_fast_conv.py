@@ -13,7 +13,8 @@ from nn.conv import Conv
 from nn.conv_pool import ConvPool
 from nn.network import Network
 from nn.pool import MaxPool
-from nn.toom_cook import POINTS, Kernel, ToomCook, outputs_at_once, tiling, transforms
+from nn.toom_cook import ToomCook
+from nn.toom_cook_kernel import POINTS, Kernel, outputs_at_once, tiling, transforms
 from tests import naive
 from tests.cases import seeds, set_params
 from tests.gradcheck import adjoint_error, away_from_kinks, layer_errors, relative_error

@@ -121,13 +121,15 @@ def test_errors_and_ends_of_the_other_processes():
 
 
 def interrupted(work, after):
-    """Call work() and interrupt it."""
+    """Call work() and interrupt it, also where a shell in the background has that ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(after, _thread.interrupt_main)
     timer.start()
     try:
         work()
     finally:
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_processes_end_with_their_network():
