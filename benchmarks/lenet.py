@@ -97,4 +97,4 @@ def torch_tasks(form, device):
 
 
 if __name__ == "__main__":
-    compare(__doc__, ours, torch_tasks, repeats=30, rounds=12)
+    compare(__doc__, ours, torch_tasks, repeats=30, rounds=20)
