@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 
 from data.labels import labelled_and_not, rounds
+from evaluation import TEST_BATCH, not_finite, scores_of
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
 from losses.semi_supervised import semi_supervised_loss
@@ -16,7 +17,6 @@ from nn.graphs import Recorded
 from nn.parallel import parallel
 from nn.sgd import SGD
 
-TEST_NUMBERS, TEST_BATCH = 2**22, 100  # at once: numbers in the images, images
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
 UNSEEN = 100  # steps that a GPU is ahead at most, before their losses are looked at
 
@@ -130,9 +130,9 @@ class Training:
         first = self.sgd.it - len(unseen)
         for it, (n, guessed, _), (loss, right, *ess) in zip(count(first), unseen, seen):
             if not math.isfinite(loss):
+                where = not_finite(self.network, self.newest)
                 raise FloatingPointError(
-                    f"the loss is {loss} at {self.when(it)}: {self.not_finite(self.newest)}; "
-                    "a smaller --lr may help"
+                    f"the loss is {loss} at {self.when(it)}: {where}; a smaller --lr may help"
                 )
             self.loss_sum += loss * n
             self.ess_sum += ess  # ESS/n of each batch, weighted by its n
@@ -148,28 +148,8 @@ class Training:
         it = self.sgd.it if it is None else it
         return f"iteration {it} of {self.stage} in epoch {self.epoch}"
 
-    def not_finite(self, x):
-        """Where the numbers went wrong first, from the bottom up."""
-        for name, layer in self.network.layers.items():
-            if not all(np.isfinite(to_host(w)).all() for w in layer.params.values()):
-                return f"the weights of layer {name} are not finite"
-            x = layer.forward(x)
-            if not np.isfinite(to_host(x)).all():
-                return f"the output of layer {name} is not finite"
-        return "every layer's output is finite, but too large for the loss"
-
     def scores(self, images):
-        """f_y(x) of all images, a batch at a time: (N, K) on the host.
-
-        Of images larger than the net's input, the mean over the centre and the four corners.
-        """
-        size = min(TEST_BATCH, max(1, TEST_NUMBERS // math.prod(images.shape)))
-        scores = []
-        for i in range(0, len(images), size):
-            views = [images.batch(slice(i, i + size), place)[0] for place in range(images.views)]
-            each = [to_host(self.workers.bottom_up(to_device(x, self.xp))) for x in views]
-            scores.append(sum(each) / len(each))
-        return np.concatenate(scores)
+        return scores_of(self.workers, images, self.xp)
 
     def intercepts(self, count):
         """alpha_y of Eq. 6 from `count` of the images learned from, evenly spaced."""

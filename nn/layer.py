@@ -11,7 +11,7 @@ class Layer:
 
     forward(x, train=False) -> y        keeps what backward needs; x is not touched
     backward(dy, param_grads=True, input_grad=True) -> dx, or None without input_grad;
-                                        fills `grads` if param_grads
+                                        fills `grads` if param_grads (see also linear.py)
     output_shape(input_shape)           shapes of one image, without the batch axis
     params, grads                       dicts of arrays of equal names and shapes
     rates                               for each parameter (lr_mult, decay_mult), as in Caffe
