@@ -9,7 +9,7 @@ from nn.fillers import xavier, zeros
 from nn.layer import Layer
 from nn.products import matmul
 
-FACTORS = "factors"  # as param_grads: the gradients of w are wanted as Factors, where they pay
+FACTORS = "factors"  # as param_grads: on a CPU, the gradient of a Linear's w comes as Factors
 
 
 class Factors:
@@ -31,7 +31,8 @@ class Factors:
         return Factors(self.x[:, rows], self.dy)
 
     def product(self, buffers):
-        out = buffers.get("dw", (len(self), self.dy.shape[1]), self.dy.dtype)
+        dtype = np.result_type(self.x, self.dy)
+        out = buffers.get("dw", (len(self), self.dy.shape[1]), dtype)
         return np.matmul(self.x.T, self.dy, out=out)
 
 

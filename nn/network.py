@@ -45,7 +45,8 @@ def receptive_field(layers, name):
 class Network:
     """layers: pairs (name, layer), the lowest first; input_shape: one image, (H, W, C).
 
-    rng fills the parameters. `shapes` maps each layer's name to the shape of its output.
+    rng fills the parameters. `shapes` maps each layer's name to the shape of its output. A layer
+    may be replaced by another that fits; one that has run keeps its kernel, stride and padding.
     """
 
     def __init__(self, layers, input_shape, rng):
@@ -53,7 +54,7 @@ class Network:
         if len(self.layers) != len(layers):
             raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
         self.path, self.paths = [], {}  # what ran last; what ran for images of a shape
-        self.joined = {}  # {layer: what joins it to the next}
+        self.joined = {}  # {(layer, the next): what does the work of both}
         self.input_shape = tuple(input_shape)
         self.shapes = measure(
             layers, self.input_shape, lambda layer, shape: layer.initialize(shape, rng)
@@ -83,7 +84,7 @@ class Network:
             raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
         if to is not None and to not in self.layers:
             raise ValueError(f"no layer {to!r}; this net has {', '.join(self.layers)}")
-        key = x.shape, x.dtype, array_module(x), to, train
+        key = x.shape, x.dtype, array_module(x), to, train, *self.layers.values()
         if key not in self.paths:
             return self._first(x, to, train, key)
         self.path = self.paths[key]
@@ -100,10 +101,10 @@ class Network:
             layer = layers.pop(0)
             for join in JOINED if layers else ():
                 if join.fits(layer, layers[0], x, train):
-                    upper = layers.pop(0)
-                    if layer not in self.joined:
-                        self.joined[layer] = join(layer, upper)
-                    layer = self.joined[layer]
+                    both = layer, layers.pop(0)
+                    if both not in self.joined:
+                        self.joined[both] = join(*both)
+                    layer = self.joined[both]
                     break
             x = layer.forward(x, train)
             self.path.append(layer)
@@ -120,6 +121,12 @@ class Network:
         """top_down for the parameters' gradients, then their update at rate lr: uses them up."""
         self.backward(dy, FACTORS, input_grad=False)
         sgd.update(lr)
+        self.forget_grads()
+
+    def forget_grads(self):
+        """Leave no gradients in the layers."""
+        for layer in self.layers.values():
+            layer.grads = {}
 
     def named(self, what="params"):
         """{"conv1.w": array, ...} of all parameters, or with what="grads" of their gradients."""

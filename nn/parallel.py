@@ -16,7 +16,7 @@ from nn.processes import Workers
 from nn.shared_arrays import SharedArrays, front
 from nn.threads import CAN_FORK
 
-SMALL = 2**13  # numbers in a parameter that one process updates as a whole
+WHOLE = 2**13  # numbers in a parameter: a smaller one is updated by a single process
 SMALLEST_PART = 6272  # numbers in images; for fewer, handing over costs more than it saves
 
 
@@ -24,12 +24,13 @@ class ParallelNetwork:
     """The calls of Network with the batch split over `count` processes, this one among them.
 
     The result is that of `network` up to the rounding of the gradients' sum, and is the same on
-    every run with the same count. Gradients are left in the layers of `network`.
+    every run with the same count. top_down leaves the gradients in the layers of `network`.
 
     The other processes start with the first batch that is large enough, and anew (which takes some
-    milliseconds) with one of more than `images` images or of another dtype, or when `network` has
-    been given other arrays for its parameters. top_down belongs to the network's last bottom_up,
-    whoever asked for that.
+    milliseconds) with one of more than `images` images or of another dtype, after learning by
+    another SGD, or when `network` has been given other arrays for its parameters. Of all else,
+    such as a momentum, they know what it was when they started: `stop` ends them. top_down belongs
+    to the network's last bottom_up, whoever asked for that.
     """
 
     def __init__(self, network, count, images=1):
@@ -37,7 +38,7 @@ class ParallelNetwork:
         self.input_shape = network.input_shape
         self.count, self.images = count, images
         self.smallest_part = max(1, SMALLEST_PART // math.prod(self.input_shape))  # images
-        self.workers, self.seeds, self.dtype = None, (), None
+        self.workers, self.parts, self.seeds, self.dtype = None, [], (), None
         self.arrays = self.own_grads = self.sgd = None
 
     def bottom_up(self, x, to=None, train=False):
@@ -68,9 +69,7 @@ class ParallelNetwork:
         """top_down without the copy: the result is overwritten by the next call."""
         if len(self.parts) == 1:
             return self.network.backward(dy, param_grads, input_grad)
-        if self.workers is None:
-            raise ValueError("top_down needs the bottom_up that it belongs to: there was none")
-        front(self.arrays.dy, len(dy), dy.shape[1:])[...] = dy
+        self.hand_over(dy)
         self.each(self.backward_part, dy.shape[1:], param_grads, input_grad)
         if param_grads:
             for name, total in self.network.named("grads").items():
@@ -83,7 +82,7 @@ class ParallelNetwork:
         if len(self.parts) == 1:
             self.network.learn(dy, sgd, lr)
             return
-        front(self.arrays.dy, len(dy), dy.shape[1:])[...] = dy
+        self.hand_over(dy)
         self.each(self.backward_part, dy.shape[1:], FACTORS, False)
         if sgd is self.sgd:
             self.each(self.update_part, lr, len(dy), len(self.parts))
@@ -91,6 +90,15 @@ class ParallelNetwork:
             self.sgd = sgd
             self.update_part(0, self.parts[0], lr, len(dy), shares=1)
             self.stop()
+
+    def hand_over(self, dy):
+        """Put dy where all processes see it. ValueError if there was no bottom_up before it."""
+        if self.workers is None:
+            told = "there was none, or its processes have ended"
+            raise ValueError(f"top_down needs the bottom_up that it belongs to: {told}")
+        if len(dy) != self.parts[-1].stop:
+            raise ValueError(f"dy of {len(dy)} images after {self.parts[-1].stop} in bottom_up")
+        front(self.arrays.dy, len(dy), dy.shape[1:])[...] = dy
 
     def seed(self, *numbers):
         """Renew the dropout generators, differently for each part of the batch."""
@@ -148,14 +156,15 @@ class ParallelNetwork:
         """In any of the processes: update its share of the parameters, rows of the large ones."""
         shared = self.arrays
         others = [g for p, g in enumerate(shared.grads[: len(self.split(images))]) if p != place]
-        for number, (name, w) in enumerate(shared.params.items()):
-            rows = share(number, w, place, shares)
+        for number, name in enumerate(self.network.named("grads")):
+            rows = share(number, shared.params[name], place, shares)
             grads = [shared.grads[place][name], *(g[name] for g in others)]
             if name in shared.factors:  # of all images: there is nothing to add up
                 factors = shared.factors[name]
                 grads = [Factors(factors.x[:images], factors.dy[:images])]
             if rows.start < rows.stop:
                 self.sgd.update_rows(name, rows, grads, lr)
+        self.network.forget_grads()
 
     def start(self, images, params, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""
@@ -170,9 +179,9 @@ class ParallelNetwork:
 
     def stop(self):
         """End the other processes, if there are any; the next batch starts new ones."""
-        if self.workers:
-            self.workers.end()
-        self.workers = None
+        workers, self.workers = self.workers, None
+        if workers:
+            workers.end()
 
     def release(self):
         """Give up the memory of all that the last run left; the parameters stay."""
@@ -183,7 +192,7 @@ class ParallelNetwork:
 
 def share(number, w, place, shares):
     """The rows of parameter `number` that one of so many processes updates; all of a small one."""
-    if w.size < SMALL:
+    if w.size < WHOLE:
         return slice(0, len(w) if number % shares == place else 0)
     return slice(len(w) * place // shares, len(w) * (place + 1) // shares)
 

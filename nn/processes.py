@@ -15,7 +15,7 @@ from contextlib import suppress
 import numpy as np
 
 BUSY = 0.001  # seconds
-LONGEST, MOST_TOLD = 2**16, 2**12  # bytes of a message, letters of an error that has no room
+LONGEST, TOLD = 2**16, 2**12  # bytes of a message, letters of an error that has no room in one
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -57,10 +57,10 @@ class Workers:
             pid = os.fork()
         if pid == 0:
             serve(worker, there, [here, *self.pipes])
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        there.close()
         self.pipes.append(here)
         self.pids.append(pid)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        there.close()
 
     def ask(self, place, method, *arguments):
         """Let a process call worker.method(*arguments)."""
@@ -80,8 +80,11 @@ class Workers:
 
 
 def send(pipe, message):
-    """Send a message: one packet, which arrives as a whole."""
-    pipe.sendall(pickle.dumps(message))
+    """Send a message: one packet, which arrives as a whole. ValueError if it is too long."""
+    packet = pickle.dumps(message)
+    if len(packet) > LONGEST:
+        raise ValueError(f"a message of {len(packet)} bytes: at most {LONGEST} are read")
+    pipe.sendall(packet)
 
 
 def receive(pipe):
@@ -130,7 +133,7 @@ def serve(worker, pipe, others):
 
 def sendable(error):
     """error, or what it says if it cannot go through a pipe."""
-    told = RuntimeError(f"{type(error).__name__}: {error}"[:MOST_TOLD])
+    told = RuntimeError(f"{type(error).__name__}: {error}"[:TOLD])
     try:
         packet = pickle.dumps(error)
         pickle.loads(packet)
@@ -143,8 +146,11 @@ def end(pipes, pids, owner):
     """Let processes end, and wait until they have."""
     if os.getpid() != owner:
         return  # a forked process has no children
-    while pipes:
-        pipes.pop().close()
+    for pipe in pipes:
+        with suppress(OSError):  # it has ended before
+            pipe.shutdown(socket.SHUT_RDWR)  # also if some other child has inherited the pipe
+        pipe.close()
     while pids:
         with suppress(ChildProcessError):  # where dead children are not waited for
-            os.waitpid(pids.pop(), 0)
+            os.waitpid(pids[-1], 0)
+        pids.pop()

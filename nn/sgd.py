@@ -13,7 +13,7 @@ POLICIES = {  # rates by iteration; `size` is the length of a step
     "step": lambda lr, it, size: lr * 0.1 ** (it // size),
 }
 
-PIECE, PRODUCT = 2**15, 2**17  # numbers: of an array, of Factors multiplied out
+CHUNK, PRODUCT = 2**15, 2**17  # numbers of a parameter at a time; where dw comes as Factors
 
 
 class SGD:
@@ -47,8 +47,11 @@ class SGD:
             self.update_rows(name, slice(None), [g], lr)
 
     def update_rows(self, name, rows, grads, lr):
-        """Update some rows of a parameter, such as "conv1.w", from the sum of gradients of all its
-        rows; uses up the first of them."""
+        """Update some rows of a parameter, such as "conv1.w".
+
+        grads: arrays of the parameter's shape, whose sum is its gradient (the first is used up),
+        or a single Factors.
+        """
         layer, _, key = name.rpartition(".")
         layer = self.network.layers[layer]
         lr_mult, decay_mult = layer.rates[key]
@@ -59,7 +62,7 @@ class SGD:
             kernels.sgd(w, V, grads[0], lr, lr_mult, self.momentum, decay)
             return
         rate = lr * lr_mult
-        for some_w, some_V, g, *others in pieces(w, V, *grads):
+        for some_w, some_V, g, *others in chunks(w, V, *grads):
             if isinstance(g, Factors):
                 g = g.product(self.buffers)
             for other in others:
@@ -71,9 +74,9 @@ class SGD:
             some_w -= some_V
 
 
-def pieces(*arrays):
+def chunks(*arrays):
     """Arrays of one shape, a few rows at a time, so that these stay in the cache."""
-    piece = PRODUCT if isinstance(arrays[-1], Factors) else PIECE
-    rows = max(1, piece * len(arrays[0]) // max(1, arrays[0].size))
+    numbers = PRODUCT if isinstance(arrays[-1], Factors) else CHUNK
+    rows = max(1, numbers * len(arrays[0]) // max(1, arrays[0].size))
     for start in range(0, len(arrays[0]), rows):
         yield [array[start : start + rows] for array in arrays]

@@ -8,8 +8,9 @@ at n = m + KH - 1 points, which take one multiplication each. Turned round (docs
 
 G w, B^T x and A^T M take sums of a few rows. In a row of the kernel nothing changes: windows and a
 matrix product, as in conv.py, which computes the same and is the specification of this file. The
-backward pass is the transpose of the same three sums. The points 0, +-1, +-1/2, +-2 and infinity
-keep the rounding small: in float32 about five times that of conv.py (docs/performance.md).
+backward pass is the transpose of the same three sums; for dx it may take two windows at once. The
+points 0, +-1, +-1/2, +-2 and infinity keep the rounding small: in float32 about five times that of
+conv.py (docs/performance.md).
 """
 
 import numpy as np
@@ -82,8 +83,10 @@ class ToomCook:
         return columns
 
     def by_window(self, V, at_once=1):
-        """A view of V (n, images, T, W C), pixels shared: (groups, n images T, windows, pixels of
-        a window, D), where a window is that of so many outputs."""
+        """The windows that so many outputs beside each other see, in the rows of V.
+
+        V (n, images, T, W C) -> (groups, n images T, windows, KW + at_once - 1, D): no copy.
+        """
         _, KW, D, _ = self.kernel_shape
         _, W, C = self.x.shape[1:]
         view = window_view(V.reshape(-1, 1, W, C), 1, KW + at_once - 1, (1, at_once))[:, 0, :, 0]

@@ -11,7 +11,7 @@ import numpy as np
 from nn.windows import CACHED
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # and infinity; with more the rounding grows
-SMALL = 128  # numbers in a row of windows: then BLAS is slow, and sums are a large part
+SMALL = 128  # numbers in a row of a window: then BLAS is slow, and sums are a large part
 COST = 12  # of a number of G w, in multiplications of a matrix product
 
 
@@ -71,7 +71,7 @@ def outputs_at_once(N, OW, kernel_shape, groups):
     single image has few sums, and the larger kernel would take the cache from it.
     """
     _, KW, D, _ = kernel_shape
-    pairs = OW % 2 == 0 and KW % 2 == 1  # then windows of two outputs tile a row
+    pairs = OW % 2 == 0 and KW % 2 == 1  # every (KW + 1) / 2-th window of two adjoins the last
     return 2 if N > 1 and groups == 1 and pairs and KW * D <= SMALL else 1
 
 

@@ -27,10 +27,10 @@ def pieces(N, numbers):
 
 
 def last_cached(pieces, numbers):
-    """The last of these pieces, as many as have their windows, so many an image, in the cache.
+    """Those of the pieces, from the last one backwards, whose windows are worth keeping.
 
-    While training, windows are wanted twice: for y, and from the last to the first for dw. Those
-    that are no longer in the cache are cheaper to copy again than to fetch.
+    numbers: in the windows of an image. While training, windows are wanted for y and again for dw,
+    there from the last piece to the first. What the cache does not hold is cheaper to copy again.
     """
     size = numbers * (pieces[0].stop - pieces[0].start)
     return pieces[max(0, len(pieces) - CACHED // size) :]

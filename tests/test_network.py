@@ -1,12 +1,14 @@
 """Whole nets: gradients, doors and replicas; fillers, SGD, weights."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from losses.discriminative import discriminative_loss
 from losses.generative import generative_loss
+from nn.average_pool import AveragePool
 from nn.backend import to_host
 from nn.conv import Conv
 from nn.files import write_whole
@@ -14,6 +16,7 @@ from nn.fillers import constant, xavier, xavier_caffe2014
 from nn.linear import Linear
 from nn.nets import build
 from nn.network import Network
+from nn.pool import MaxPool
 from nn.relu import ReLU
 from nn.sgd import POLICIES, SGD
 from nn.weights import load_npz, save_npz
@@ -106,6 +109,38 @@ def test_param_grads_and_input_grad_can_be_saved():
     assert net.top_down(dy, input_grad=False) is None
     assert set(net.named("grads")) == set(net.named())
     np.testing.assert_array_equal(net.top_down(dy), dx)
+
+
+def test_learning_is_a_backward_pass_and_an_update():
+    rng = np.random.default_rng(0)
+    plain, net = (small_net().to(np, np.float64) for _ in range(2))
+    sgds = [SGD(each, 0.1, weight_decay=0.1) for each in (plain, net)]
+    for count in (3, 1, 5):
+        x, dy = rng.standard_normal((count, 12, 14, 2)), rng.standard_normal((count, 5))
+        for each in (plain, net):
+            each.bottom_up(x, train=True)
+        plain.top_down(dy)
+        sgds[0].update(0.1)
+        with mock.patch("nn.sgd.PRODUCT", 60):  # some rows at a time
+            net.learn(dy, sgds[1], 0.1)
+        assert not net.named("grads")
+        for name, w in plain.named().items():
+            np.testing.assert_allclose(net.named()[name], w, rtol=1e-10, atol=1e-13)
+            V = sgds[1].velocity[name]
+            np.testing.assert_allclose(V, sgds[0].velocity[name], rtol=1e-9, atol=1e-13)
+
+
+def test_a_layer_may_be_replaced():
+    net = Network(
+        [("conv", Conv(3, 3)), ("pool", MaxPool(2, 2))], (8, 8, 2), np.random.default_rng(0)
+    )
+    x = np.random.default_rng(1).standard_normal((2, 8, 8, 2)).astype(np.float32)
+    largest = net.bottom_up(x)  # both layers joined
+    net.layers["pool"] = AveragePool(2, 2)
+    mean = net.bottom_up(x)
+    maps = net.bottom_up(x, to="conv").reshape(2, 3, 2, 3, 2, 3)
+    np.testing.assert_allclose(largest, maps.max(axis=(2, 4)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mean, maps.mean(axis=(2, 4)), rtol=1e-5, atol=1e-6)
 
 
 def test_replicas_do_not_share_what_they_keep():

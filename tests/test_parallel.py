@@ -53,6 +53,39 @@ def test_processes_learn_what_one_does(processes):
                 )
 
 
+def test_what_does_not_belong_to_the_last_bottom_up_is_refused():
+    together = ParallelNetwork(small_net(), 2)
+    dy, sgd = np.ones((40, 5), np.float32), SGD(together.network, 0.1)
+    x = np.ones((40, 12, 14, 2), np.float32)
+    for call in (together.top_down, lambda dy: together.learn(dy, sgd, 0.1)):
+        with pytest.raises(ValueError, match="there was none"):
+            call(dy)
+        together.bottom_up(x)
+        with pytest.raises(ValueError, match="dy of 30 images after 40 in bottom_up"):
+            call(dy[:30])
+        together.release()
+    together.bottom_up(x)
+    together.learn(dy, sgd, 0.1)
+    assert together.network.named("grads") == {}
+    with pytest.raises(ValueError, match="its processes have ended"):  # to know sgd
+        together.learn(dy, sgd, 0.1)
+
+
+def test_learning_from_a_lower_layer_leaves_those_above_alone():
+    rng = np.random.default_rng(3)
+    net, together = small_net(), ParallelNetwork(small_net(), 2)
+    sgds = [SGD(each, 0.1, weight_decay=0.1) for each in (net, together.network)]
+    x = rng.standard_normal((40, 12, 14, 2)).astype(np.float32)
+    before = net.named()["fc2.w"].copy()
+    for _ in range(3):
+        for each, sgd in zip((net, together), sgds, strict=True):
+            y = each.bottom_up(x, to="fc1", train=True)
+            each.learn(np.ones_like(y), sgd, 0.1)
+    for name, w in net.named().items():
+        np.testing.assert_allclose(together.network.named()[name], w, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(together.network.named()["fc2.w"], before)
+
+
 def test_processes_follow_the_parameters_the_batch_and_the_dtype():
     rng = np.random.default_rng(3)
     net, together = small_net(), ParallelNetwork(small_net(), 2)
