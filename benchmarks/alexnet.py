@@ -3,12 +3,10 @@
     python -m benchmarks.alexnet
 
 A training step of Caffe's AlexNet (batch 32, on a GPU 256; three classes: forward, loss, backward,
-update), and
-df/dx of a conv5 node of torchvision's AlexNet on the image that it sees (163 x 163), for 1 and 4
-images.
+update), and df/dx of a conv5 node of torchvision's AlexNet on the image that it sees (163 x 163),
+for 1 and 4 images.
 """
 
-import os
 from functools import partial
 
 from benchmarks.versus import compare, our_device, torch_form
@@ -70,12 +68,7 @@ def torch_tasks(form, device):
     from torch import nn
     from torch.nn import functional
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.manual_seed(0)
-    memory, wrap, wait = torch_form(form, device, torch)
-    torch.set_float32_matmul_precision("high" if device == "gpu-tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = device == "gpu-tf32"
-    place = "cpu" if device == "cpu" else "cuda"
+    there, wrap, wait = torch_form(form, device, torch)
 
     def pool():
         return nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -89,17 +82,17 @@ def torch_tasks(form, device):
         nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), pool(), nn.Flatten(),
         nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(),
         nn.Dropout(), nn.Linear(4096, CLASSES),
-    ).to(place, memory_format=memory)  # fmt: skip
+    ).to(**there)  # fmt: skip
     sgd = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
-    x = torch.rand(batch(device), 3, 227, 227).to(place, memory_format=memory)
-    labels = torch.randint(0, CLASSES, (len(x),)).to(place)
+    x = torch.rand(batch(device), 3, 227, 227).to(**there)
+    labels = torch.randint(0, CLASSES, (len(x),)).to(there["device"])
     node = nn.Sequential(
         nn.Conv2d(3, 64, 11, 4), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5), nn.ReLU(),
         nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3), nn.ReLU(), nn.Conv2d(384, 256, 3), nn.ReLU(),
         nn.Conv2d(256, 256, 3),
-    ).to(place, memory_format=memory)  # fmt: skip
+    ).to(**there)  # fmt: skip
     node.requires_grad_(False)
-    seen = torch.rand(4, 3, 163, 163).to(place, memory_format=memory)
+    seen = torch.rand(4, 3, 163, 163).to(**there)
 
     def step():
         sgd.zero_grad()

@@ -8,7 +8,6 @@ usual way and with its memory in channels_last; with --device gpu also by torch.
 CUDA graph, as which this project runs there.
 """
 
-import os
 from functools import partial
 
 from benchmarks.versus import compare, our_device, torch_form
@@ -67,19 +66,14 @@ def torch_tasks(form, device):
     from torch import nn
     from torch.nn import functional
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.manual_seed(0)
-    memory, wrap, wait = torch_form(form, device, torch)
-    torch.set_float32_matmul_precision("high" if device == "gpu-tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = device == "gpu-tf32"
-    place = "cpu" if device == "cpu" else "cuda"
+    there, wrap, wait = torch_form(form, device, torch)
     model = nn.Sequential(
         nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
-    ).to(place, memory_format=memory)  # fmt: skip
+    ).to(**there)  # fmt: skip
     sgd = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
-    x = torch.rand(1024, 1, 28, 28).to(place, memory_format=memory)
-    labels = torch.randint(0, 10, (BATCH,)).to(place)
+    x = torch.rand(1024, 1, 28, 28).to(**there)
+    labels = torch.randint(0, 10, (BATCH,)).to(there["device"])
 
     def step():
         sgd.zero_grad()

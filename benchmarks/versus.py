@@ -91,16 +91,21 @@ def start(context, target, *arguments):
 
 
 def torch_form(form, device, torch):
-    """(memory format, wrap, wait) of one of FORMS.
+    """Set PyTorch up for one of FORMS: (where arrays go, as arguments of `to`, wrap, wait).
 
     wrap(function of no arguments) -> the same as it is to be called.
     """
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high" if device == "gpu-tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = device == "gpu-tf32"
     memory = torch.contiguous_format if form == USUAL else torch.channels_last
+    there = {"device": "cpu" if device == "cpu" else "cuda", "memory_format": memory}
     if form == COMPILED:
-        return memory, torch.compile, torch.cuda.synchronize
+        return there, torch.compile, torch.cuda.synchronize
     if form == GRAPHS:
-        return memory, partial(recorded, torch), torch.cuda.synchronize
-    return memory, lambda function: function, None if device == "cpu" else torch.cuda.synchronize
+        return there, partial(recorded, torch), torch.cuda.synchronize
+    return there, lambda function: function, None if device == "cpu" else torch.cuda.synchronize
 
 
 def recorded(torch, function):

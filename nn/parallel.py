@@ -7,7 +7,6 @@ all of them; what goes through a pipe is what to do, and that it is done.
 """
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from nn.linear import FACTORS, Factors
 from nn.processes import Workers
 from nn.shared_arrays import SharedArrays, front
 from nn.threads import CAN_FORK
+from nn.windows import slices
 
 WHOLE = 2**13  # numbers in a parameter: a smaller one is updated by a single process
 SMALLEST_PART = 6272  # numbers in images; for fewer, handing over costs more than it saves
@@ -107,10 +107,7 @@ class ParallelNetwork:
 
     def split(self, images):
         """Slices of a batch, one for each process that takes part: the first is for this one."""
-        parts = min(self.count, images // self.smallest_part)
-        if parts < 2:
-            return [slice(0, images)]
-        return [slice(*ends) for ends in pairwise(images * i // parts for i in range(parts + 1))]
+        return slices(images, max(1, min(self.count, images // self.smallest_part)))
 
     def each(self, work, *arguments):
         """[work(place, part, *arguments)] of all parts, each done by a process of its own."""
@@ -194,7 +191,7 @@ def share(number, w, place, shares):
     """The rows of parameter `number` that one of so many processes updates; all of a small one."""
     if w.size < WHOLE:
         return slice(0, len(w) if number % shares == place else 0)
-    return slice(len(w) * place // shares, len(w) * (place + 1) // shares)
+    return slices(len(w), shares)[place]
 
 
 def parallel(network, count, images=1):

@@ -18,12 +18,16 @@ PIECE = 2**17  # numbers, 512 KiB: stay in the cache from one array call to the 
 CACHED = 2**19  # numbers, 2 MiB: the cache of a core
 
 
+def slices(N, count):
+    """N things as `count` slices of about equal size."""
+    return [slice(*ends) for ends in pairwise(N * i // count for i in range(count + 1))]
+
+
 def pieces(N, numbers):
     """N images of so many numbers each, as about equal slices of at most PIECE numbers."""
     if N * numbers <= PIECE:
         return [slice(0, N)]
-    count = -(-N // max(1, PIECE // numbers))
-    return [slice(*ends) for ends in pairwise(N * i // count for i in range(count + 1))]
+    return slices(N, -(-N // max(1, PIECE // numbers)))
 
 
 def last_cached(pieces, numbers):
