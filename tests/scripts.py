@@ -7,6 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
+from nn.weights import load_npz
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,3 +59,10 @@ def until_finished(how, waits, script, *options):
             assert process.returncode == 128 + how
             assert f"python {script} --resume" in error
     raise AssertionError(f"not finished: {error}")
+
+
+def same_weights(a, b):
+    a, b = load_npz(a / "model.npz"), load_npz(b / "model.npz")
+    assert set(a) == set(b)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])

@@ -39,7 +39,7 @@ def test_the_most_images_of_halves(net):
     assert most_that_fit(net, 8, 100, np, np.float32) == 0
 
 
-@pytest.mark.skipif(not CAN_FORK, reason="needs fork")
+@pytest.mark.skipif(not CAN_FORK, reason="processes are forked on Linux only")
 def test_the_most_images_of_two_processes(net):
     both = ParallelNetwork(net, 2, 1000)
     both.smallest_part = 1

@@ -1,6 +1,5 @@
-"""Whole nets: gradients, doors and replicas; fillers, SGD, weights."""
+"""Whole nets: gradients, doors, learning and replicas."""
 
-import math
 from unittest import mock
 
 import numpy as np
@@ -11,15 +10,11 @@ from losses.generative import generative_loss
 from nn.average_pool import AveragePool
 from nn.backend import to_host
 from nn.conv import Conv
-from nn.files import write_whole
-from nn.fillers import constant, xavier, xavier_caffe2014
-from nn.linear import Linear
 from nn.nets import build
 from nn.network import Network
 from nn.pool import MaxPool
 from nn.relu import ReLU
-from nn.sgd import POLICIES, SGD
-from nn.weights import load_npz, save_npz
+from nn.sgd import SGD
 from tests.cases import small_net
 
 
@@ -194,85 +189,3 @@ def test_errors_of_a_network():
         )
     with pytest.raises(ValueError, match="unique"):
         Network([("a", ReLU()), ("a", ReLU())], (3,), np.random.default_rng(0))
-
-
-def test_set_params_lists_every_misfit():
-    net = build("lenet")
-    arrays = dict(net.named())
-    del arrays["conv1.w"]
-    arrays["fc2.w"] = np.zeros((500, 11), np.float32)
-    arrays["other.w"] = np.zeros(3)
-    with pytest.raises(ValueError) as error:
-        net.set_params(arrays)
-    for part in (
-        "conv1.w is missing",
-        "other.w is unknown",
-        "fc2.w is (500, 11), expected (500, 10)",
-    ):
-        assert part in str(error.value)
-
-
-def test_fillers():
-    rng = np.random.default_rng(0)
-    for filler, shape, bound in (
-        (xavier, (5, 5, 20, 50), math.sqrt(3 / 500)),
-        (xavier, (800, 500), 0.0612),
-        (xavier_caffe2014, (5, 5, 20, 50), math.sqrt(3 / 500)),
-        (xavier_caffe2014, (800, 500), 0.00274),
-        (xavier_caffe2014, (500, 10), 0.0245),
-    ):
-        w = filler(shape, rng)
-        assert w.dtype == np.float32
-        assert 0.99 * bound < np.abs(w).max() < 1.01 * bound
-        assert abs(w.mean()) < 0.05 * bound
-    np.testing.assert_array_equal(constant(0.1)((3,), rng), np.float32([0.1] * 3))
-
-
-def test_policies():
-    assert POLICIES["fixed"](0.01, 10**6, 1) == 0.01
-    assert POLICIES["inv"](0.01, 10_000, 1) == pytest.approx(0.01 * 2**-0.75)
-    assert POLICIES["step"](0.01, 99_999, 100_000) == 0.01
-    assert POLICIES["step"](0.01, 250_000, 100_000) == pytest.approx(0.0001)
-
-
-def test_sgd_is_caffes_by_hand(xp):
-    """Two steps: g += decay w; V = momentum V + lr mult g; w -= V, biases at twice the rate."""
-    net = Network([("fc", Linear(1))], (1,), np.random.default_rng(0)).to(xp, np.float64)
-    fc = net.layers["fc"]
-    fc.params["w"][...], fc.params["b"][...] = 2.0, 1.0
-    sgd = SGD(net, lr=0.1, momentum=0.5, weight_decay=0.01, policy="fixed")
-
-    def step():
-        fc.grads = {"w": xp.full((1, 1), 3.0), "b": xp.full(1, 4.0)}
-        sgd.step()
-
-    step()
-    V = 0.1 * (3 + 0.01 * 2)
-    U = 0.2 * (4 + 0.01 * 1)
-    assert fc.params["w"].item() == pytest.approx(2 - V)
-    assert fc.params["b"].item() == pytest.approx(1 - U)
-    step()
-    V = 0.5 * V + 0.1 * (3 + 0.01 * (2 - V))
-    assert fc.params["w"].item() == pytest.approx(2 - 0.1 * 3.02 - V)
-    assert sgd.it == 2
-
-
-def test_weights_are_whole_or_not_there(tmp_path):
-    path = tmp_path / "w.npz"
-    save_npz(path, {"a": np.arange(3)})
-
-    def fails(file):
-        file.write(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write_whole(path, fails)
-    np.testing.assert_array_equal(load_npz(path)["a"], np.arange(3))
-    assert [p.name for p in tmp_path.iterdir()] == ["w.npz"]
-    for contents in (b"", b"PK nonsense", path.read_bytes()[:100]):
-        path.write_bytes(contents)
-        with pytest.raises(ValueError, match="not a sound .npz file"):
-            load_npz(path)
-    np.save(tmp_path / "object.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="not a sound .npz file"):
-        load_npz(tmp_path / "object.npy")
