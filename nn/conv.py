@@ -42,7 +42,8 @@ class Conv(Layer):
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
         self.pad = pad_sides(pad)
         self.at_hand = None  # which windows were copied last, and where to
-        self.fast = self.kept = None  # the last forward's ToomCook, if it was one, and its Kernel
+        self.fast = False  # whether toom_cook.py did the last forward
+        self.kept = self.toom_cook = self.ready_for = None  # its Kernel, its views, and of what
         self.filler, self.bias_filler = filler, bias_filler
 
     def initialize(self, input_shape, rng):
@@ -60,15 +61,14 @@ class Conv(Layer):
 
     def release(self):
         super().release()
-        self.fast = self.kept = None
+        self.kept = self.toom_cook = self.ready_for = None
 
     def forward(self, x, train=False, bias=True):
         b = self.params["b"]
-        self.fast = None
-        if self.is_fast(x, train):
+        self.fast = self.is_fast(x, train)
+        if self.fast:
             OH, OW, F = self.start(x, whole_tiles=True)
-            self.fast = ToomCook(self.x, self._kernel(OH, OW, train), self.buffers, train)
-            y = self.fast.forward()
+            y = self._forward_fast(OH, OW, train)
         else:
             OH, OW, F = self.start(x)
             y = self._forward(OH, OW)
@@ -103,13 +103,20 @@ class Conv(Layer):
         self.at_hand = None
         return OH, OW, F
 
-    def _kernel(self, OH, OW, train):
-        """w for ToomCook, used again for as long as nobody trains it."""
+    def _forward_fast(self, OH, OW, train):
+        """y = columns w by toom_cook.py, without b.
+
+        Its views are made once for images of a shape; and w is prepared once, unless it is trained.
+        """
         w = self.params["w"]
-        form = tiling(OH, len(w))[0], outputs_at_once(len(self.x), OW, w.shape, self.groups)
+        form = tiling(OH, len(w))[0], outputs_at_once(OW, w.shape, self.groups)
         if train or self.kept is None or not self.kept.is_of(w, form):
             self.kept = Kernel(w, self.groups, *form)
-        return self.kept
+        ready_for = self.x.shape, w.shape, train, self.buffers
+        if self.ready_for != ready_for:
+            self.toom_cook = ToomCook(self.x.shape, self.kept, self.buffers, train)
+            self.ready_for = ready_for
+        return self.toom_cook.forward(self.x, self.kept)
 
     def _forward(self, OH, OW):
         """y = columns w, without b."""
@@ -129,7 +136,7 @@ class Conv(Layer):
 
     def backward(self, dy, param_grads=True, input_grad=True):
         if self.fast:
-            dw, dx = self.fast.backward(dy, param_grads, input_grad)
+            dw, dx = self.toom_cook.backward(dy, param_grads, input_grad)
         else:
             dw = self._backward_w(dy) if param_grads else None
             dx = self._backward_x(dy) if input_grad else None

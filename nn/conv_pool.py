@@ -29,6 +29,7 @@ class ConvPool:
         self.conv, self.pool, self.buffers = conv, pool, pool.buffers
         self.kernel, self.stride = wide_window(conv, pool)
         self.w = None  # whose shifted kernels are in `wide`
+        self.ready_for = None  # the images for which `prepare` was called last
 
     @staticmethod
     def fits(lower, upper, x, train):
@@ -45,68 +46,75 @@ class ConvPool:
         plain = lower.groups == 1 and not lower.is_fast(x, train)
         return tiled and plain and zeros <= MOST_ZEROS
 
+    def prepare(self, shape, dtype):
+        """Views for images of this padded shape, in pieces that stay in the cache."""
+        N, H, W, C = shape
+        (KH, KW), (SH, SW), F = self.kernel, self.stride, self.conv.filters
+        OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+        P = math.prod(self.pool.kernel)
+        self.ready_for, self.dtype, self.w = (shape, dtype), dtype, None
+        self.y = self.get("value", N, OH, OW, F)
+        self.wide = np.zeros((P, F, KH, KW, C), dtype)
+        at_once = max(1, CACHED // (OH * OW * max(KH * KW * C, P * F)))
+        images = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
+        self.pieces = [Piece(self, these) for these in images]
+
     def forward(self, x, train=False):
         conv = self.conv
-        OH, OW, F = conv.start(x)
+        conv.start(x)
         w, b = conv.params["w"], conv.params["b"]
-        N, C, (PH, PW) = len(x), x.shape[3], self.pool.kernel
-        self.dtype = np.result_type(x, w)
-        if self.w is None or self.wide.dtype != self.dtype or not np.array_equal(w, self.w):
-            self.w, self.wide = w.copy(), np.zeros((PH * PW, F, *self.kernel, C), self.dtype)
+        form = conv.x.shape, np.result_type(conv.x, w)
+        if self.ready_for != form:
+            self.prepare(*form)
+        if self.w is None or not np.array_equal(w, self.w):
+            self.w = w.copy()
             for shifted in self.shifted(self.wide):
                 shifted[...] = w.transpose(3, 0, 1, 2)
-        y = self.get("value", N, OH // PH, OW // PW, F)
-        self.argmax, self.at_hand = [], None  # which images' windows were copied last
-        numbers = math.prod(y.shape[1:3]) * max(self.wide[0, 0].size, PH * PW * F)
-        at_once = max(1, CACHED // numbers)
-        self.pieces = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
-        for images in self.pieces:
-            columns = self.columns(images)
-            maps = self.get("maps", PH * PW, F, len(columns))
-            np.matmul(self.by_map(self.wide), columns.T, out=maps.reshape(-1, len(columns)))
-            best, argmax = running_max(list(maps), None, self.buffers, "maps")
+        self.at_hand = None  # whose windows were copied last
+        for piece in self.pieces:
+            np.matmul(by_map(self.wide), self.columns(piece).T, out=by_map(piece.maps))
+            best, argmax = running_max(piece.maps, None, self.buffers, "maps")
+            piece.argmax = argmax if len(self.pieces) == 1 else argmax.copy()
             best += b[:, None]
-            y[images].reshape(-1, F)[...] = best.T
-            self.argmax.append(argmax if len(self.pieces) == 1 else argmax.copy())
-        return y
+            piece.y[...] = best.T
+        return self.y
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """dmaps has dy at the maxima; dwide = dmaps columns, dcolumns = dmaps^T wide."""
-        conv, (PH, PW), F = self.conv, self.pool.kernel, dy.shape[3]
+        conv, F = self.conv, dy.shape[3]
         dwide = np.zeros_like(self.wide) if param_grads else None
         dx = self.get("dx", *conv.x.shape) if input_grad else None
-        places = np.arange(PH * PW, dtype=np.uint8).reshape(-1, 1, 1)
+        places = np.arange(len(self.wide), dtype=np.uint8).reshape(-1, 1, 1)
         db = np.zeros(F, self.dtype)
-        for images, argmax in reversed(list(zip(self.pieces, self.argmax, strict=True))):
-            R = argmax.shape[1]
-            turned = self.get("dy", F, R)
-            turned[...] = dy[images].reshape(R, F).T
-            chosen = np.equal(argmax, places, out=self.buffers.get("chosen", (PH * PW, F, R), bool))
-            dmaps = self.get("maps", PH * PW, F, R)
-            dmaps[...] = chosen  # two calls, in less time than a product of two types
-            dmaps *= turned
-            dmaps = dmaps.reshape(-1, R)
+        for piece in reversed(self.pieces):
+            piece.dy[...] = dy[piece.images].reshape(-1, F).T
+            np.equal(piece.argmax, places, out=piece.chosen)
+            dmaps = piece.maps
+            dmaps[...] = piece.chosen  # two calls, in less time than a product of two types
+            dmaps *= piece.dy
             if param_grads:  # the last windows are still at hand
-                total = self.by_map(dwide)
-                total += dmaps @ self.columns(images)
-                db += turned.sum(axis=1)
+                total = by_map(dwide)
+                total += by_map(dmaps) @ self.columns(piece)
+                db += piece.dy.sum(axis=1)
             if input_grad:
-                dcolumns = self.matrix(images)
-                self.at_hand = None  # they take the windows' place in memory
-                np.matmul(dmaps.T, self.by_map(self.wide), out=dcolumns)
-                fold(dcolumns, *self.kernel, self.stride, dx[images], self.buffers)
+                self.at_hand = None  # dcolumns take the windows' place in memory
+                np.matmul(by_map(dmaps).T, by_map(self.wide), out=piece.columns)
+                fold(piece.columns, *self.kernel, self.stride, dx[piece.images], self.buffers)
         if param_grads:
             dw = conv.buffers.get("dw", conv.params["w"].shape, self.dtype)
             dw[...] = sum(self.shifted(dwide)).transpose(1, 2, 3, 0)
             conv.grads = {"w": dw, "b": db}
         return conv.inside(dx) if input_grad else None
 
-    def get(self, name, *shape):
-        return self.buffers.get(name, shape, self.dtype)
+    def get(self, name, *shape, dtype=None):
+        return self.buffers.get(name, shape, dtype or self.dtype)
 
-    def by_map(self, wide):
-        """(P, F, KH, KW, C) -> (P F, K)."""
-        return wide.reshape(wide.shape[0] * wide.shape[1], -1)
+    def columns(self, piece):
+        """The windows of a piece's images: (R, K)."""
+        if self.at_hand is not piece:
+            windows(self.conv.x[piece.images], *self.kernel, self.stride, piece.columns)
+            self.at_hand = piece
+        return piece.columns
 
     def shifted(self, wide):
         """For each pixel of a pool the part of the wide kernels, (F, KH, KW, C), that it sees."""
@@ -115,20 +123,24 @@ class ConvPool:
             top, left = place // PW * SH, place % PW * SW
             yield kernels[:, top : top + KH, left : left + KW]
 
-    def matrix(self, images):
-        """Room for the windows of some images: (R, K)."""
-        x, (KH, KW), (SH, SW) = self.conv.x[images], self.kernel, self.stride
-        (N, H, W, C), dtype = x.shape, np.dtype(self.dtype)
-        OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
-        return window_matrix(N, OH, OW, KH, KW, C, dtype, self.buffers, np)
 
-    def columns(self, images):
-        """The windows of some images: (R, K)."""
-        matrix = self.matrix(images)
-        if self.at_hand != images:
-            windows(self.conv.x[images], *self.kernel, self.stride, matrix)
-            self.at_hand = images
-        return matrix
+class Piece:
+    """Some of the images: views of the memory that one piece after the other uses."""
+
+    def __init__(self, both, images):
+        self.images = images
+        self.y = both.y[images].reshape(-1, both.y.shape[3])
+        N, OH, OW, F = both.y[images].shape
+        P, _, KH, KW, C = both.wide.shape
+        self.columns = window_matrix(N, OH, OW, KH, KW, C, both.dtype, both.buffers, np)
+        self.maps = both.get("maps", P, F, len(self.y))  # or dmaps
+        self.dy = both.get("dy", F, len(self.y))
+        self.chosen = both.get("chosen", P, F, len(self.y), dtype=bool)
+
+
+def by_map(wide):
+    """(P, F, ...) -> (P F, ...), a matrix."""
+    return wide.reshape(wide.shape[0] * wide.shape[1], -1)
 
 
 def wide_window(conv, pool):

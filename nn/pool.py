@@ -20,18 +20,18 @@ def running_max(values, codes, buffers, name):
     """
     xp = array_module(values[0])
     shape, dtype = values[0].shape, values[0].dtype
-    best = values[0]
-    code = codes[0] if codes else None
+    largest = buffers.get(f"{name} best", shape, dtype, xp)
+    newest = buffers.get(f"{name} code", shape, xp.uint8, xp)
+    greater = buffers.get("greater", shape, xp.uint8, xp)
+    best, code = values[0], codes[0] if codes else None
     for k, value in enumerate(values[1:], 1):
-        new = buffers.get(f"{name} code", shape, xp.uint8, xp)
         first = codes is None and k == 1  # then the comparison itself, 0 or 1, is the code
-        greater = new if first else buffers.get("greater", shape, xp.uint8, xp)
-        xp.greater(value, best, out=greater.view(bool))  # strictly: a tie goes to the first
-        best = xp.maximum(best, value, out=buffers.get(f"{name} best", shape, dtype, xp))
+        xp.greater(value, best, out=(newest if first else greater).view(bool))  # a tie: the first
+        best = xp.maximum(best, value, out=largest)
         if not first:
             xp.multiply(greater, k if codes is None else codes[k], out=greater)
-            xp.maximum(code, greater, out=new)  # codes grow: the larger of two is the later
-        code = new
+            xp.maximum(code, greater, out=newest)  # codes grow: the larger of two is the later
+        code = newest
     return best, code if code is not None else xp.zeros(shape, xp.uint8)
 
 

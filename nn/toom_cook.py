@@ -13,6 +13,9 @@ points 0, +-1, +-1/2, +-2 and infinity keep the rounding small: in float32 about
 conv.py (docs/performance.md).
 """
 
+import math
+from functools import cached_property
+
 import numpy as np
 
 from nn.toom_cook_kernel import tiling, transforms
@@ -20,25 +23,27 @@ from nn.windows import last_cached, pad_image, pieces, window_view
 
 
 class ToomCook:
-    """x * w, then dw and dx from dy, for a convolution of stride 1 on a CPU.
+    """x * w, then dw and dx from dy, for a convolution of stride 1 on a CPU, again and again.
 
-    x (N, T m + KH - 1, W, C), w (KH, KW, D, F) with D = C / groups, y (N, T m, OW, F); T and m are
-    those of `tiling`. What is returned is in kept buffers. train: dw will be wanted.
+    shape: of x (N, T m + KH - 1, W, C); T and m are those of `tiling`. kernel: a Kernel like those
+    that `forward` will get, of w (KH, KW, D, F) with D = C / groups. y (N, T m, OW, F). What is
+    returned is in kept buffers. train: dw will be wanted.
     """
 
-    def __init__(self, x, kernel, buffers, train=True):
-        self.x, self.kernel, self.groups, self.buffers = x, kernel, kernel.groups, buffers
-        KH, KW, D, _ = self.kernel_shape = kernel.w.shape
-        self.dtype = np.result_type(x, kernel.w)
-        N, H, W, C = x.shape
-        self.OW = W - KW + 1
+    def __init__(self, shape, kernel, buffers, train=True):
+        N, H, self.W, self.C = shape
+        KH, KW, _, self.F = self.kernel_shape = kernel.w.shape
+        self.dtype, self.groups, self.at_once = kernel.w.dtype, kernel.groups, kernel.at_once
+        self.buffers = buffers
+        self.OW = self.W - KW + 1
         self.m, self.T = tiling(H - KH + 1, KH)
         self.n = self.m + KH - 1
         self.A_T, self.G, self.B_T = transforms(self.m, KH, self.dtype)
-        numbers = self.n * self.T * self.OW * KW * C  # in the windows of an image
-        self.pieces = pieces(N, numbers)
-        self.keep = last_cached(self.pieces, numbers) if train else ()
-        self.kept = {}  # the windows of these pieces, by the first of their images
+        self.y = self.get("y", N, self.T, self.m, self.OW * self.F)
+        numbers = self.n * self.T * self.OW * KW * self.C  # in the windows of an image
+        images = pieces(N, numbers)
+        self.keep = last_cached(images, numbers) if train else []
+        self.pieces = [Piece(self, part) for part in images]
 
     def get(self, name, *shape):
         return self.buffers.get(name, shape, self.dtype)
@@ -51,94 +56,75 @@ class ToomCook:
         """An array (n, images, T, rows of so many numbers) -> (images, T, n, numbers)."""
         return a.reshape(self.n, -1, self.T, numbers).transpose(1, 2, 0, 3)
 
-    def forward(self):
-        """y = A^T [U * (B^T x)]."""
-        N, F = len(self.x), self.kernel_shape[3]
-        y = self.get("y", N, self.T, self.m, self.OW * F)
-        for images in self.pieces:
-            columns = self.columns(images)
-            M = self.get("M", self.n, columns.shape[2], F)
-            np.matmul(columns, self.by_group(self.kernel.U), out=self.by_group(M))
-            np.matmul(self.A_T, self.by_tile(M, self.OW * F), out=y[images])
-        return y.reshape(N, self.T * self.m, self.OW, F)
-
-    def columns(self, images):
-        """The windows of B^T x: (groups, n, images T OW, KW D)."""
-        if images.start in self.kept:
-            return self.kept[images.start]
-        _, W, C = self.x.shape[1:]
-        tiles = window_view(self.x[images], self.n, W, (self.m, 1))[:, :, 0]
-        V = self.get("V", self.n, len(tiles), self.T, W * C)
-        tiles = tiles.reshape(len(tiles), self.T, self.n, W * C)
-        np.matmul(self.B_T, tiles, out=self.by_tile(V, W * C))
-        view = self.by_window(V)
-        keep = images in self.keep
-        name = f"columns {self.keep.index(images)}" if keep else "columns"
-        columns = self.get(name, *view.shape)
-        np.copyto(columns, view)
-        _, KW, D, _ = self.kernel_shape
-        columns = columns.reshape(self.groups, self.n, -1, KW * D)
-        if keep:
-            self.kept[images.start] = columns
-        return columns
-
     def by_window(self, V, at_once=1):
         """The windows that so many outputs beside each other see, in the rows of V.
 
-        V (n, images, T, W C) -> (groups, n images T, windows, KW + at_once - 1, D): no copy.
+        V (n, images, T, W C) -> (groups, n, images T, windows, KW + at_once - 1, D): no copy.
         """
         _, KW, D, _ = self.kernel_shape
-        _, W, C = self.x.shape[1:]
-        view = window_view(V.reshape(-1, 1, W, C), 1, KW + at_once - 1, (1, at_once))[:, 0, :, 0]
-        return view.reshape(*view.shape[:3], self.groups, D).transpose(3, 0, 1, 2, 4)
+        rows = V.reshape(-1, 1, self.W, self.C)
+        view = window_view(rows, 1, KW + at_once - 1, (1, at_once))[:, 0, :, 0]
+        view = view.reshape(self.n, -1, *view.shape[1:3], self.groups, D)
+        return view.transpose(4, 0, 1, 2, 3, 5)
+
+    def forward(self, x, kernel):
+        """y = A^T [U * (B^T x)]."""
+        self.x, self.kernel, self.at_hand = x, kernel, set()
+        U = self.by_group(kernel.U)
+        for piece in self.pieces:
+            np.matmul(self.columns(piece), U, out=piece.M_by_group)
+            np.matmul(self.A_T, piece.M_by_tile, out=self.y[piece.images])
+        return self.y.reshape(len(x), -1, self.OW, self.F)
+
+    def columns(self, piece):
+        """The windows of B^T x: (groups, n, rows, KW D)."""
+        if piece not in self.at_hand:
+            tiles = window_view(self.x[piece.images], self.n, self.W, (self.m, 1))
+            np.matmul(self.B_T, tiles.reshape(piece.V_by_tile.shape), out=piece.V_by_tile)
+            np.copyto(piece.columns, piece.windows)
+            if piece.images in self.keep:
+                self.at_hand.add(piece)
+        return piece.columns_by_row
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """dw = G^T [(B^T x)^T * (A dy)], dx = B [(A dy) * U^T]; None for what is not wanted."""
-        N, F = len(self.x), self.kernel_shape[3]
-        _, H, W, C = self.x.shape
-        below = self.T * self.m - dy.shape[1]
+        N, OH, OW, F = dy.shape
+        below = self.T * self.m - OH
         dy = pad_image(dy, ((0, below), (0, 0)), 0, self.buffers, self.dtype, "padded dy")
-        dy = dy.reshape(N, self.T, self.m, self.OW * F)
-        dw = dx = None
-        dU = None
+        dy = dy.reshape(N, self.T, self.m, OW * F)
+        dw = dU = None
         if input_grad:
-            overlap = -(-self.n // self.m)  # tiles of dx that reach into a block of m rows
-            dx = self.get("dx", N, self.T + overlap - 1, self.m, W * C)
-            dx[:, self.T :] = 0
-        for images in reversed(self.pieces):
-            dM = self.get("M", self.n, len(dy[images]) * self.T * self.OW, F)
-            np.matmul(self.A_T.T, dy[images], out=self.by_tile(dM, self.OW * F))
+            self.dx[:, self.T :] = 0
+        for piece in reversed(self.pieces):
+            np.matmul(self.A_T.T, dy[piece.images], out=piece.M_by_tile)
             if param_grads:
                 part = self.get("dU" if dU is None else "part of dU", *self.kernel.U.shape)
-                columns = self.columns(images).swapaxes(2, 3)
-                np.matmul(columns, self.by_group(dM), out=self.by_group(part))
+                columns = self.columns(piece).swapaxes(2, 3)
+                np.matmul(columns, piece.M_by_group, out=self.by_group(part))
                 dU = part if dU is None else np.add(dU, part, out=dU)
             if input_grad:
-                self.add_tiles(self.by_tile(self.fold(dM), W * C), dx[images])
+                self.fold(piece)
+                self.add_tiles(piece.V_by_tile, self.dx[piece.images])
         if param_grads:
             dw = self.get("dw", *self.kernel_shape)
             np.matmul(self.G.T, dU.reshape(self.n, -1), out=dw.reshape(len(dw), -1))
-        if input_grad:
-            dx = dx.reshape(N, -1, W, C)[:, :H]
-        return dw, dx
+        rows = self.x.shape[1]
+        return dw, self.dx.reshape(N, -1, self.W, self.C)[:, :rows] if input_grad else None
 
-    def fold(self, dM):
-        """dV, the derivative at B^T x, from dM: (n, images, T, W C)."""
-        _, W, C = self.x.shape[1:]
-        turned, at_once = self.kernel.turned, self.kernel.at_once
-        rows = dM.shape[1] // at_once
-        products = self.get("products", self.groups, self.n, rows, turned.shape[3])
-        dM = self.by_group(dM).reshape(self.groups, self.n, rows, -1)
-        np.matmul(dM, turned, out=products)
-        dV = self.get("V", self.n, rows * at_once // (self.T * self.OW), self.T, W * C)
-        view = self.by_window(dV, at_once)
-        products = products.reshape(view.shape)
-        apart = view.shape[3] // at_once  # such windows do not overlap: are added in one go
-        view[:, :, ::apart] = products[:, :, ::apart]
-        dV[..., -(-view.shape[2] // apart) * view.shape[3] * C :] = 0
-        for first in range(1, min(apart, view.shape[2])):
-            view[:, :, first::apart] += products[:, :, first::apart]
-        return dV
+    @cached_property
+    def dx(self):
+        """Room for dx: (N, blocks of m rows, m, W C)."""
+        overlap = -(-self.n // self.m)  # tiles that reach into a block
+        return self.get("dx", len(self.y), self.T + overlap - 1, self.m, self.W * self.C)
+
+    def fold(self, piece):
+        """dV, the derivative at B^T x, from dM: it takes the place of V."""
+        np.matmul(piece.dM, self.kernel.turned, out=piece.products)
+        (windows, products), *others = piece.sums
+        windows[...] = products
+        piece.V[..., math.prod(windows.shape[3:5]) * self.C :] = 0
+        for windows, products in others:
+            windows += products
 
     def add_tiles(self, dV, dx):
         """dx (images, blocks of m rows, m, W C) from B dV, whose tiles of n rows overlap."""
@@ -147,3 +133,36 @@ class ToomCook:
             part = self.B_T.T[first : first + self.m] @ dV
             block = first // self.m
             dx[:, block : block + self.T, : part.shape[2]] += part
+
+
+class Piece:
+    """Some of the images, as many as stay in the cache from call to call: views, made once.
+
+    They are of memory that one piece after the other uses, except for windows that are kept.
+    """
+
+    def __init__(self, conv, images):
+        self.images = images
+        N = images.stop - images.start
+        _, KW, D, F = conv.kernel_shape
+        self.V = conv.get("V", conv.n, N, conv.T, conv.W * conv.C)
+        self.V_by_tile = conv.by_tile(self.V, conv.W * conv.C)
+
+        self.windows = conv.by_window(self.V)  # (groups, n, images T, OW, KW, D)
+        kept = f" {conv.keep.index(images)}" if images in conv.keep else ""
+        self.columns = conv.get(f"columns{kept}", *self.windows.shape)
+        self.columns_by_row = self.columns.reshape(conv.groups, conv.n, -1, KW * D)
+
+        M = conv.get("M", conv.n, N * conv.T * conv.OW, F)
+        self.M_by_tile = conv.by_tile(M, conv.OW * F)
+        self.M_by_group = conv.by_group(M)
+        together = M.shape[1] // conv.at_once, conv.at_once * F // conv.groups
+        self.dM = self.M_by_group.reshape(conv.groups, conv.n, *together)
+
+        windows = conv.by_window(self.V, conv.at_once)
+        width = windows.shape[4]
+        self.products = conv.get("products", *self.dM.shape[:3], width * D)
+        products = self.products.reshape(windows.shape)
+        apart = width // conv.at_once  # such windows of dV adjoin each other, and fill its rows
+        firsts = range(min(apart, windows.shape[3]))
+        self.sums = [(windows[:, :, :, k::apart], products[:, :, :, k::apart]) for k in firsts]

@@ -64,15 +64,14 @@ def pays(N, OH, OW, kernel_shape, train):
 
 
 @cache
-def outputs_at_once(N, OW, kernel_shape, groups):
+def outputs_at_once(OW, kernel_shape, groups):
     """How many outputs beside each other give dx together: two, if their products are small.
 
-    A product for both has a sixth of zeros, with 5 x 5 kernels, but half as many sums follow. A
-    single image has few sums, and the larger kernel would take the cache from it.
+    A product for both has a sixth of zeros, with 5 x 5 kernels, but half as many sums follow.
     """
     _, KW, D, _ = kernel_shape
     pairs = OW % 2 == 0 and KW % 2 == 1  # every (KW + 1) / 2-th window of two adjoins the last
-    return 2 if N > 1 and groups == 1 and pairs and KW * D <= SMALL else 1
+    return 2 if groups == 1 and pairs and KW * D <= SMALL else 1
 
 
 class Kernel:

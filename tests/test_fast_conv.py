@@ -56,14 +56,14 @@ def test_toom_cook_equals_loops_and_the_plain_backward_pass(case):
     KH, KW, D, F = w.shape
     N, OH, OW, _ = dy.shape
     m, T = tiling(OH, KH)
-    kernel = Kernel(w, groups, m, outputs_at_once(2, OW, w.shape, groups))
+    kernel = Kernel(w, groups, m, outputs_at_once(OW, w.shape, groups))
     numbers = (m + KH - 1) * T * OW * KW * x.shape[3]
     with mock.patch.multiple(windows, PIECE=at_once * numbers, CACHED=2 * numbers):
-        fast = ToomCook(x, kernel, Buffers())
+        fast = ToomCook(x.shape, kernel, Buffers())
     assert len(fast.pieces) == -(-N // at_once)
     assert len(fast.keep) == (min(N, 2) if at_once == 1 else N <= 2)
     expected = naive.conv(x, w, np.zeros(F), (1, 1), ((0, 0), (0, 0)), groups)
-    assert relative_error(fast.forward(), expected) < 1e-12
+    assert relative_error(fast.forward(x, kernel), expected) < 1e-12
 
     plain = Conv(F, (KH, KW), groups=groups)
     plain.params = {"w": w, "b": np.zeros(F)}
@@ -80,8 +80,8 @@ def test_toom_cook_equals_loops_and_the_plain_backward_pass(case):
         return fast.backward(dy)[1]
 
     rng = np.random.default_rng(0)
-    again = ToomCook(x, kernel, Buffers())
-    error = adjoint_error(lambda u: again.forward(), backward, x, rng)
+    again = ToomCook(x.shape, kernel, Buffers())
+    error = adjoint_error(lambda u: again.forward(u, kernel), backward, x, rng)
     assert error < 1e-12
 
 
@@ -115,6 +115,37 @@ def test_conv_chooses_it_and_rounds_like_float32(layer, shape, train):
             each.params["w"] *= 1.5
     x = rng.standard_normal((2, 6, 7, 1 * shape[3]))  # other images, other tiles
     assert relative_error(layer.forward(x.astype(np.float32)), exact.forward(x)) < FLOAT32
+
+
+@pytest.mark.parametrize("fast", [Conv(50, 5), ConvPool(Conv(3, 5), MaxPool(2, 2))])
+def test_images_of_other_shapes_may_come_in_between(fast):
+    """What is prepared for images of a shape must not outlive its memory."""
+    rng = np.random.default_rng(0)
+    pooled = isinstance(fast, ConvPool)
+    layer, C = (fast.conv, 1) if pooled else (fast, 20)
+    set_params(layer, (1, 12, 12, C), rng)
+    layer.params = {name: w.astype(np.float32) for name, w in layer.params.items()}
+    exact = Conv(layer.filters, 5)
+    exact.params = {name: w.astype(np.float64) for name, w in layer.params.items()}
+    pool = MaxPool(2, 2)
+    used = fast if pooled else layer.replica()
+    for N, side, train in [(4, 12, True), (9, 12, False), (4, 12, True), (4, 14, True),
+                           (4, 12, False), (4, 12, True)]:  # fmt: skip
+        for _ in range(2):
+            x = rng.standard_normal((N, side, side, C)).astype(np.float32)
+            y, expected = used.forward(x, train), exact.forward(x.astype(np.float64))
+            expected = pool.forward(expected) if pooled else expected
+            assert relative_error(y, expected) < FLOAT32
+            dy = rng.standard_normal(y.shape).astype(np.float32)
+            dx = exact.backward(pool.backward(dy.astype(np.float64)) if pooled else dy)
+            assert relative_error(used.backward(dy), dx) < FLOAT32
+            grads = layer.grads if pooled else used.grads
+            for name, grad in exact.grads.items():
+                assert relative_error(grads[name], grad) < FLOAT32
+        if not pooled:
+            assert used.fast
+            layer.forward(rng.standard_normal((4, 12, 12, C)).astype(np.float32))  # its twin
+            used, layer = layer, used
 
 
 @st.composite
