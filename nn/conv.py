@@ -41,9 +41,10 @@ class Conv(Layer):
         self.filters, self.groups = filters, groups
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
         self.pad = pad_sides(pad)
-        self.at_hand = None  # which windows were copied last, and where to
+        self.at_hand = None  # the key of the windows that are now in the buffer "columns"
         self.fast = False  # whether toom_cook.py did the last forward
-        self.kept = self.toom_cook = self.ready_for = None  # its Kernel, its views, and of what
+        self.kept = None  # the Kernel for that, made of w
+        self.toom_cook = self.ready_for = None  # what does it, and what that was made for
         self.filler, self.bias_filler = filler, bias_filler
 
     def initialize(self, input_shape, rng):
@@ -59,17 +60,28 @@ class Conv(Layer):
         OW = conv_output_size(W, self.kernel[1], self.stride[1], self.pad[1])
         return OH, OW, self.filters
 
+    def forget_buffers(self):
+        """Keep no key and no view of the buffers."""
+        self.fast, self.at_hand, self.toom_cook, self.ready_for = False, None, None, None
+
     def release(self):
         super().release()
-        self.kept = self.toom_cook = self.ready_for = None
+        self.forget_buffers()
+        self.kept = None
+
+    def replica(self):
+        twin = super().replica()
+        twin.forget_buffers()
+        return twin
 
     def forward(self, x, train=False, bias=True):
         b = self.params["b"]
-        self.fast = self.is_fast(x, train)
-        if self.fast:
+        if self.is_fast(x, train):
             OH, OW, F = self.start(x, whole_tiles=True)
             y = self._forward_fast(OH, OW, train)
+            self.fast = True
         else:
+            self.forget_buffers()
             OH, OW, F = self.start(x)
             y = self._forward(OH, OW)
         if bias and array_module(y) is np:
@@ -106,7 +118,7 @@ class Conv(Layer):
     def _forward_fast(self, OH, OW, train):
         """y = columns w by toom_cook.py, without b.
 
-        Its views are made once for images of a shape; and w is prepared once, unless it is trained.
+        A ToomCook is made once for images of a shape, and a Kernel once for w, unless w is trained.
         """
         w = self.params["w"]
         form = tiling(OH, len(w))[0], outputs_at_once(OW, w.shape, self.groups)
@@ -125,13 +137,11 @@ class Conv(Layer):
         xp = array_module(self.x)
         N, dtype = len(self.x), xp.result_type(self.x, w)
         y = self.buffers.get("y", (N, OH, OW, F), dtype, xp)
+        rows = y.reshape(N, OH * OW, F)
         for images, channels, filters in self._pieces(N, OH * OW * KH * KW * D, xp):
             columns = self._columns(images, channels, OH, OW, dtype)  # (n*OH*OW, KH*KW*D)
-            piece = y[images, :, :, filters]
-            product = piece.reshape(len(columns), -1)  # a view of y unless there are groups
+            product = rows[images, :, filters].reshape(len(columns), -1)  # a view: rows F apart
             matmul(columns, w[..., filters].reshape(KH * KW * D, -1), product)
-            if self.groups > 1:
-                piece[...] = product.reshape(piece.shape)
         return y
 
     def backward(self, dy, param_grads=True, input_grad=True):

@@ -29,7 +29,7 @@ class ConvPool:
         self.conv, self.pool, self.buffers = conv, pool, pool.buffers
         self.kernel, self.stride = wide_window(conv, pool)
         self.w = None  # whose shifted kernels are in `wide`
-        self.ready_for = None  # the images for which `prepare` was called last
+        self.ready_for = None  # what `prepare` was called with last: (shape, dtype)
 
     @staticmethod
     def fits(lower, upper, x, train):
@@ -47,17 +47,19 @@ class ConvPool:
         return tiled and plain and zeros <= MOST_ZEROS
 
     def prepare(self, shape, dtype):
-        """Views for images of this padded shape, in pieces that stay in the cache."""
+        """Make the views for images of this padded shape, in pieces that stay in the cache."""
+        self.ready_for = self.w = None
+        self.dtype = dtype
         N, H, W, C = shape
         (KH, KW), (SH, SW), F = self.kernel, self.stride, self.conv.filters
-        OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+        down, along = (H - KH) // SH + 1, (W - KW) // SW + 1  # pools
         P = math.prod(self.pool.kernel)
-        self.ready_for, self.dtype, self.w = (shape, dtype), dtype, None
-        self.y = self.get("value", N, OH, OW, F)
+        self.y = self.get("value", N, down, along, F)
         self.wide = np.zeros((P, F, KH, KW, C), dtype)
-        at_once = max(1, CACHED // (OH * OW * max(KH * KW * C, P * F)))
+        at_once = max(1, CACHED // (down * along * max(KH * KW * C, P * F)))
         images = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
         self.pieces = [Piece(self, these) for these in images]
+        self.ready_for = shape, dtype
 
     def forward(self, x, train=False):
         conv = self.conv
@@ -70,7 +72,7 @@ class ConvPool:
             self.w = w.copy()
             for shifted in self.shifted(self.wide):
                 shifted[...] = w.transpose(3, 0, 1, 2)
-        self.at_hand = None  # whose windows were copied last
+        self.at_hand = None  # the piece whose windows are now in `columns`
         for piece in self.pieces:
             np.matmul(by_map(self.wide), self.columns(piece).T, out=by_map(piece.maps))
             best, argmax = running_max(piece.maps, None, self.buffers, "maps")
@@ -87,7 +89,7 @@ class ConvPool:
         places = np.arange(len(self.wide), dtype=np.uint8).reshape(-1, 1, 1)
         db = np.zeros(F, self.dtype)
         for piece in reversed(self.pieces):
-            piece.dy[...] = dy[piece.images].reshape(-1, F).T
+            piece.dy[...] = dy[piece.images].reshape(len(piece.y), F).T
             np.equal(piece.argmax, places, out=piece.chosen)
             dmaps = piece.maps
             dmaps[...] = piece.chosen  # two calls, in less time than a product of two types
@@ -125,17 +127,17 @@ class ConvPool:
 
 
 class Piece:
-    """Some of the images: views of the memory that one piece after the other uses."""
+    """Some of the images: views of buffers that one piece after the other uses."""
 
-    def __init__(self, both, images):
+    def __init__(self, plan, images):
         self.images = images
-        self.y = both.y[images].reshape(-1, both.y.shape[3])
-        N, OH, OW, F = both.y[images].shape
-        P, _, KH, KW, C = both.wide.shape
-        self.columns = window_matrix(N, OH, OW, KH, KW, C, both.dtype, both.buffers, np)
-        self.maps = both.get("maps", P, F, len(self.y))  # or dmaps
-        self.dy = both.get("dy", F, len(self.y))
-        self.chosen = both.get("chosen", P, F, len(self.y), dtype=bool)
+        N, down, along, F = plan.y[images].shape
+        P, _, KH, KW, C = plan.wide.shape
+        self.y = plan.y[images].reshape(-1, F)
+        self.columns = window_matrix(N, down, along, KH, KW, C, plan.dtype, plan.buffers, np)
+        self.maps = plan.get("maps", P, F, len(self.y))  # or dmaps
+        self.dy = plan.get("dy", F, len(self.y))
+        self.chosen = plan.get("chosen", P, F, len(self.y), dtype=bool)
 
 
 def by_map(wide):

@@ -156,6 +156,8 @@ NETS = {
 
 def table(name, classes=None, filler="xavier"):
     """The layers [(name, layer), ...] of a net, without parameters yet."""
+    if name not in NETS:
+        raise ValueError(f"no net {name!r}: there are {', '.join(NETS)}")
     net = NETS[name]
     return net.table(classes or net.classes, *([FILLERS[filler]] if net.takes_filler else []))
 

@@ -54,6 +54,7 @@ class Network:
         if len(self.layers) != len(layers):
             raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
         self.path, self.paths = [], {}  # what ran last; what ran for images of a shape
+        self.top_shape = None  # of the last bottom_up's result
         self.joined = {}  # {(layer, the next): what does the work of both}
         self.input_shape = tuple(input_shape)
         self.shapes = measure(
@@ -85,11 +86,13 @@ class Network:
         if to is not None and to not in self.layers:
             raise ValueError(f"no layer {to!r}; this net has {', '.join(self.layers)}")
         key = x.shape, x.dtype, array_module(x), to, train, *self.layers.values()
-        if key not in self.paths:
-            return self._first(x, to, train, key)
-        self.path = self.paths[key]
-        for layer in self.path:
-            x = layer.forward(x, train)
+        if key in self.paths:
+            self.path = self.paths[key]
+            for layer in self.path:
+                x = layer.forward(x, train)
+        else:
+            x = self._first(x, to, train, key)
+        self.top_shape = x.shape
         return x
 
     def _first(self, x, to, train, key):
@@ -113,6 +116,9 @@ class Network:
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """top_down without the copy: the result is overwritten by the next call."""
+        if dy.shape != self.top_shape:
+            there = f"gave {self.top_shape}" if self.top_shape else "has not been called"
+            raise ValueError(f"top_down with dy {dy.shape}, but bottom_up {there}")
         for layer in reversed(self.path):
             dy = layer.backward(dy, param_grads, input_grad or layer is not self.path[0])
         return dy
@@ -158,7 +164,7 @@ class Network:
 
     def to(self, xp=np, dtype=None):
         """Move the parameters to the array library xp and, if given, to another dtype."""
-        self.paths = {}
+        self.paths, self.joined = {}, {}
         for layer in self.layers.values():
             moved = {key: to_device(array, xp) for key, array in layer.params.items()}
             layer.params = {
@@ -179,7 +185,7 @@ class Network:
 
     def release(self):
         """Give up the memory of all that the last run left; the parameters stay."""
-        self.path, self.paths, self.joined = [], {}, {}
+        self.path, self.paths, self.joined, self.top_shape = [], {}, {}, None
         for layer in self.layers.values():
             layer.release()
 
@@ -204,5 +210,5 @@ class Network:
         twin = Network.__new__(Network)
         twin.__dict__.update(self.__dict__)
         twin.layers = {name: layer.replica() for name, layer in self.layers.items()}
-        twin.path, twin.paths, twin.joined = [], {}, {}  # it has not run yet
+        twin.path, twin.paths, twin.joined, twin.top_shape = [], {}, {}, None  # it has not run yet
         return twin

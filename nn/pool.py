@@ -20,14 +20,13 @@ def running_max(values, codes, buffers, name):
     """
     xp = array_module(values[0])
     shape, dtype = values[0].shape, values[0].dtype
-    largest = buffers.get(f"{name} best", shape, dtype, xp)
-    newest = buffers.get(f"{name} code", shape, xp.uint8, xp)
-    greater = buffers.get("greater", shape, xp.uint8, xp)
     best, code = values[0], codes[0] if codes else None
     for k, value in enumerate(values[1:], 1):
+        newest = buffers.get(f"{name} code", shape, xp.uint8, xp)
         first = codes is None and k == 1  # then the comparison itself, 0 or 1, is the code
-        xp.greater(value, best, out=(newest if first else greater).view(bool))  # a tie: the first
-        best = xp.maximum(best, value, out=largest)
+        greater = newest if first else buffers.get("greater", shape, xp.uint8, xp)
+        xp.greater(value, best, out=greater.view(bool))  # strictly: a tie goes to the first
+        best = xp.maximum(best, value, out=buffers.get(f"{name} best", shape, dtype, xp))
         if not first:
             xp.multiply(greater, k if codes is None else codes[k], out=greater)
             xp.maximum(code, greater, out=newest)  # codes grow: the larger of two is the later

@@ -13,7 +13,8 @@ POLICIES = {  # rates by iteration; `size` is the length of a step
     "step": lambda lr, it, size: lr * 0.1 ** (it // size),
 }
 
-CHUNK, PRODUCT = 2**15, 2**17  # numbers of a parameter at a time; where dw comes as Factors
+CHUNK = 2**15  # numbers of a parameter at a time
+PRODUCT = 2**17  # the same where the gradient comes as Factors
 
 
 class SGD:
@@ -28,6 +29,8 @@ class SGD:
     ):
         self.network = network
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        if policy not in POLICIES:
+            raise ValueError(f"no policy {policy!r}: there are {', '.join(POLICIES)}")
         self.policy, self.step_size = POLICIES[policy], step_size
         self.it = 0
         self.buffers = Buffers()

@@ -43,7 +43,7 @@ class ToomCook:
         numbers = self.n * self.T * self.OW * KW * self.C  # in the windows of an image
         images = pieces(N, numbers)
         self.keep = last_cached(images, numbers) if train else []
-        self.pieces = [Piece(self, part) for part in images]
+        self.pieces = [Piece(self, part) for part in reversed(images)][::-1]  # the largest first
 
     def get(self, name, *shape):
         return self.buffers.get(name, shape, self.dtype)
@@ -59,7 +59,7 @@ class ToomCook:
     def by_window(self, V, at_once=1):
         """The windows that so many outputs beside each other see, in the rows of V.
 
-        V (n, images, T, W C) -> (groups, n, images T, windows, KW + at_once - 1, D): no copy.
+        V (n, images, T, W C) -> (groups, n, images T, windows, KW + at_once - 1, D), not a copy.
         """
         _, KW, D, _ = self.kernel_shape
         rows = V.reshape(-1, 1, self.W, self.C)
@@ -69,7 +69,8 @@ class ToomCook:
 
     def forward(self, x, kernel):
         """y = A^T [U * (B^T x)]."""
-        self.x, self.kernel, self.at_hand = x, kernel, set()
+        self.x, self.kernel = x, kernel
+        self.at_hand = set()  # pieces whose windows of B^T x are in memory of their own
         U = self.by_group(kernel.U)
         for piece in self.pieces:
             np.matmul(self.columns(piece), U, out=piece.M_by_group)
@@ -77,7 +78,7 @@ class ToomCook:
         return self.y.reshape(len(x), -1, self.OW, self.F)
 
     def columns(self, piece):
-        """The windows of B^T x: (groups, n, rows, KW D)."""
+        """The windows of B^T x: (groups, n, images T OW, KW D)."""
         if piece not in self.at_hand:
             tiles = window_view(self.x[piece.images], self.n, self.W, (self.m, 1))
             np.matmul(self.B_T, tiles.reshape(piece.V_by_tile.shape), out=piece.V_by_tile)
@@ -88,10 +89,9 @@ class ToomCook:
 
     def backward(self, dy, param_grads=True, input_grad=True):
         """dw = G^T [(B^T x)^T * (A dy)], dx = B [(A dy) * U^T]; None for what is not wanted."""
-        N, OH, OW, F = dy.shape
-        below = self.T * self.m - OH
+        below = self.T * self.m - dy.shape[1]
         dy = pad_image(dy, ((0, below), (0, 0)), 0, self.buffers, self.dtype, "padded dy")
-        dy = dy.reshape(N, self.T, self.m, OW * F)
+        dy = dy.reshape(self.y.shape)
         dw = dU = None
         if input_grad:
             self.dx[:, self.T :] = 0
@@ -108,8 +108,12 @@ class ToomCook:
         if param_grads:
             dw = self.get("dw", *self.kernel_shape)
             np.matmul(self.G.T, dU.reshape(self.n, -1), out=dw.reshape(len(dw), -1))
-        rows = self.x.shape[1]
-        return dw, self.dx.reshape(N, -1, self.W, self.C)[:, :rows] if input_grad else None
+        dx = (
+            self.dx.reshape(len(dy), -1, self.W, self.C)[:, : self.x.shape[1]]
+            if input_grad
+            else None
+        )
+        return dw, dx
 
     @cached_property
     def dx(self):
@@ -136,33 +140,33 @@ class ToomCook:
 
 
 class Piece:
-    """Some of the images, as many as stay in the cache from call to call: views, made once.
+    """Some of the images, so few that their arrays stay in the cache while they are worked on.
 
-    They are of memory that one piece after the other uses, except for windows that are kept.
+    All are views of buffers that one piece after the other uses, except for windows that are kept.
     """
 
-    def __init__(self, conv, images):
+    def __init__(self, plan, images):
         self.images = images
         N = images.stop - images.start
-        _, KW, D, F = conv.kernel_shape
-        self.V = conv.get("V", conv.n, N, conv.T, conv.W * conv.C)
-        self.V_by_tile = conv.by_tile(self.V, conv.W * conv.C)
+        _, KW, D, F = plan.kernel_shape
+        self.V = plan.get("V", plan.n, N, plan.T, plan.W * plan.C)
+        self.V_by_tile = plan.by_tile(self.V, plan.W * plan.C)
 
-        self.windows = conv.by_window(self.V)  # (groups, n, images T, OW, KW, D)
-        kept = f" {conv.keep.index(images)}" if images in conv.keep else ""
-        self.columns = conv.get(f"columns{kept}", *self.windows.shape)
-        self.columns_by_row = self.columns.reshape(conv.groups, conv.n, -1, KW * D)
+        self.windows = plan.by_window(self.V)  # (groups, n, images T, OW, KW, D)
+        kept = f" {plan.keep.index(images)}" if images in plan.keep else ""
+        self.columns = plan.get(f"columns{kept}", *self.windows.shape)
+        self.columns_by_row = self.columns.reshape(plan.groups, plan.n, -1, KW * D)
 
-        M = conv.get("M", conv.n, N * conv.T * conv.OW, F)
-        self.M_by_tile = conv.by_tile(M, conv.OW * F)
-        self.M_by_group = conv.by_group(M)
-        together = M.shape[1] // conv.at_once, conv.at_once * F // conv.groups
-        self.dM = self.M_by_group.reshape(conv.groups, conv.n, *together)
+        M = plan.get("M", plan.n, N * plan.T * plan.OW, F)
+        self.M_by_tile = plan.by_tile(M, plan.OW * F)
+        self.M_by_group = plan.by_group(M)
+        together = M.shape[1] // plan.at_once, plan.at_once * F // plan.groups
+        self.dM = self.M_by_group.reshape(plan.groups, plan.n, *together)
 
-        windows = conv.by_window(self.V, conv.at_once)
+        windows = plan.by_window(self.V, plan.at_once)
         width = windows.shape[4]
-        self.products = conv.get("products", *self.dM.shape[:3], width * D)
+        self.products = plan.get("products", *self.dM.shape[:3], width * D)
         products = self.products.reshape(windows.shape)
-        apart = width // conv.at_once  # such windows of dV adjoin each other, and fill its rows
+        apart = width // plan.at_once  # such windows of dV adjoin each other, and fill its rows
         firsts = range(min(apart, windows.shape[3]))
         self.sums = [(windows[:, :, :, k::apart], products[:, :, :, k::apart]) for k in firsts]

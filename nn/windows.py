@@ -34,7 +34,8 @@ def last_cached(pieces, numbers):
     """Those of the pieces, from the last one backwards, whose windows are worth keeping.
 
     numbers: in the windows of an image. While training, windows are wanted for y and again for dw,
-    there from the last piece to the first. What the cache does not hold is cheaper to copy again.
+    which goes through the pieces in reverse: the last few are then still in the cache. What the
+    cache does not hold is cheaper to copy again.
     """
     size = numbers * (pieces[0].stop - pieces[0].start)
     return pieces[max(0, len(pieces) - CACHED // size) :]

@@ -189,3 +189,23 @@ def test_errors_of_a_network():
         )
     with pytest.raises(ValueError, match="unique"):
         Network([("a", ReLU()), ("a", ReLU())], (3,), np.random.default_rng(0))
+
+
+def test_top_down_begins_where_bottom_up_ended():
+    net = small_net()
+    with pytest.raises(ValueError, match="bottom_up has not been called"):
+        net.top_down(np.zeros((2, 5), np.float32))
+    y = net.bottom_up(np.zeros((2, *net.input_shape), np.float32))
+    for wrong in (np.zeros((1, *y.shape[1:])), np.zeros((2, *y.shape[1:], 1))):
+        with pytest.raises(ValueError, match=f"but bottom_up gave .{len(y)}, "):
+            net.top_down(wrong)
+    net.release()
+    with pytest.raises(ValueError, match="bottom_up has not been called"):
+        net.top_down(y)
+
+
+def test_names_that_are_none():
+    with pytest.raises(ValueError, match="no net 'foo': there are lenet, alexnet"):
+        build("foo")
+    with pytest.raises(ValueError, match="no policy 'foo': there are fixed, inv, step"):
+        SGD(small_net(), 0.1, policy="foo")
