@@ -40,10 +40,16 @@ def gpu_problem():
     if cupy is None:
         return "CuPy is not installed (pip install cupy-cuda12x)"
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
+        if not cupy.cuda.runtime.getDeviceCount():
+            return "CUDA finds no GPU"
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"CUDA finds no GPU ({error})"
-    return None if count else "CUDA finds no GPU"
+    try:  # a product needs cuBLAS, a sum a compiler: CUDA's libraries may be missing or too old
+        ones = cupy.ones((2, 2), np.float32)
+        (ones @ ones).sum().item()
+    except Exception as error:  # noqa: BLE001  CuPy raises what its libraries raise
+        return f"CuPy cannot use the GPU ({' '.join(str(error).split())})"
+    return None
 
 
 DEVICES = ["auto", "cpu", "gpu", "gpu-tf32"]

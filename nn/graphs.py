@@ -5,6 +5,7 @@ than the GPU to run them. On a CPU there is nothing to record: the function is c
 """
 
 import warnings
+import weakref
 
 import numpy as np
 
@@ -23,10 +24,19 @@ class Recorded:
     call to call, reach it as float64 arrays. On a GPU the result is overwritten by the next call.
     """
 
+    every = weakref.WeakSet()
+
     def __init__(self, function):
         self.function = function
         self.rehearsed, self.recordings = set(), {}  # by shapes and fixed
         self.possible = True
+        self.every.add(self)
+
+    @classmethod
+    def forget_all(cls):
+        """Give up all recordings and the memory that they hold; they are made anew when needed."""
+        for recorded in cls.every:
+            recorded.rehearsed, recorded.recordings = set(), {}
 
     def __call__(self, *arrays, **fixed):
         xp = array_module(arrays[0])
@@ -40,11 +50,9 @@ class Recorded:
             if not self.possible:
                 return self.function(*arrays, **fixed)
             try:
-                if key not in self.rehearsed:  # all kernels are compiled, all buffers made
-                    self.rehearsed.add(key)
-                    with products.on(xp.cuda.get_current_stream(), xp):
-                        return self.function(*arrays, **fixed)
-                recording = self.recordings[key] = Recording(self.function, arrays, fixed, xp)
+                products.open_cublas(xp)
+                if key in self.rehearsed:  # nothing is computed while it is recorded
+                    recording = Recording(self.function, arrays, fixed, xp)
             except (
                 AttributeError,
                 ImportError,
@@ -55,6 +63,11 @@ class Recorded:
                 self.possible = False
                 warnings.warn(f"no CUDA graph, which costs time: {error}", stacklevel=2)
                 return self.function(*arrays, **fixed)
+            if recording is None:  # the first time: all kernels are compiled, all buffers made
+                self.rehearsed.add(key)
+                with products.on(xp.cuda.get_current_stream(), xp):
+                    return self.function(*arrays, **fixed)
+            self.recordings[key] = recording
         return recording.replay(arrays, xp)
 
 
@@ -63,8 +76,9 @@ class Recording:
 
     def __init__(self, function, arrays, fixed, xp):
         self.inputs = [a.copy() for a in arrays]
-        self.pool = xp.cuda.MemoryPool()  # what is freed while recording is used by nobody else
-        self.kept = []  # nor are the buffers, even when their layers have taken larger ones
+        # A replay writes to the same addresses: nobody else may get memory that is freed meanwhile,
+        # nor that of buffers, even when their layers have taken larger ones.
+        self.pool, self.kept = xp.cuda.MemoryPool(), []
         stream = xp.cuda.Stream(non_blocking=True)
         with (
             products.on(stream, xp),

@@ -8,27 +8,57 @@ with them, on a GPU, or compiled for the CPU where there is none.
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from nn.backend import array_module
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 THREADS = 256  # of a block
-CTYPES = {"float32": "float", "float64": "double"}
+CTYPES = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long"}
+NARROW = 2**31 - THREADS  # places: fewer are counted in 32 bits, in which a GPU divides much faster
 
 
-def source(dtype):
-    return f"typedef {CTYPES[str(dtype)]} T;\n{SOURCE.read_text()}"
+def source(dtype, index):
+    return f"typedef {CTYPES[dtype]} T;\ntypedef {CTYPES[index]} I;\n{SOURCE.read_text()}"
 
 
 @cache
-def module(xp, dtype):
-    """kernels.cu compiled for this dtype, at its first use in a process."""
-    return xp.RawModule(code=source(dtype))
+def kernel(xp, dtype, index, name):
+    """A kernel of kernels.cu, which is compiled for these types at its first use in a process."""
+    return module(xp, dtype, index).get_function(name)
+
+
+@cache
+def module(xp, dtype, index):
+    return xp.RawModule(code=source(dtype, index))
+
+
+def prepared(result, arguments):
+    """(dtype, index, arguments): the types T and I by name, and every argument of its C type.
+
+    CuPy hands over the bytes of what it gets: a float32 array where doubles are expected, or the
+    integer 1 for 1.0, would be read as other numbers. TypeError for arrays of mixed types.
+    """
+    arrays = [a for a in arguments if hasattr(a, "shape")]
+    mixed = {str(a.dtype) for a in arrays if a.ndim and a.dtype.kind == "f"} - {str(result.dtype)}
+    if mixed:
+        raise TypeError(f"a kernel for {result.dtype} got {', '.join(mixed)}")
+    index = np.int32 if max(map(extent, arrays)) < NARROW else np.int64
+    arguments = [index(a) if isinstance(a, int) else a for a in arguments]
+    return str(result.dtype), np.dtype(index).name, arguments
+
+
+def extent(a):
+    """How many elements apart the first and the last of an array are."""
+    steps = zip(a.shape, a.strides, strict=True)
+    return sum((n - 1) * abs(step) for n, step in steps) // a.itemsize
 
 
 def launch(name, result, *arguments):
     """Run the kernel of this name with a thread for each element of the array `result`."""
-    kernel = module(array_module(result), result.dtype).get_function(name)
-    kernel((-(-result.size // THREADS),), (THREADS,), arguments)
+    dtype, index, arguments = prepared(result, arguments)
+    run = kernel(array_module(result), dtype, index, name)
+    run((-(-result.size // THREADS),), (THREADS,), tuple(arguments))
 
 
 def side_by_side(x):
@@ -84,23 +114,25 @@ def reach(size, across):
 def lrn(x, scale, power, y, size, across, share, beta, k):
     """See nn/lrn.py; share = alpha / M."""
     _, H, W, C = x.shape
-    launch("lrn", y, x, scale, power, y, y.size, H, W, C, *reach(size, across), share, beta, k)
+    launch("lrn", y, x, scale, power, y, y.size, H, W, C, *reach(size, across), float(share),
+           float(beta), float(k))  # fmt: skip
 
 
 def lrn_backward(dy, x, scale, power, y, dx, size, across, share):
     """See nn/lrn.py; share = 2 alpha beta / M."""
     _, H, W, C = x.shape
     launch("lrn_backward", dx, dy, x, scale, power, y, dx, dx.size, H, W, C, *reach(size, across),
-           share)  # fmt: skip
+           float(share))  # fmt: skip
 
 
 def bias_relu(y, b, positive):
     """See nn/bias_relu.py; y (..., F) is changed in place, positive is bool."""
+    b = b.astype(y.dtype, copy=False)
     launch("bias_relu", y, y, b, positive.view("uint8"), y.size, len(b))
 
 
 def sgd(w, V, g, lr, lr_mult, momentum, decay):
     """See nn/sgd.py; lr is a number or a float64 array of shape ()."""
     xp = array_module(w)
-    lr, g = xp.asarray(lr, xp.float64), xp.ascontiguousarray(g)
-    launch("sgd", w, w, V, g, lr, w.size, lr_mult, momentum, decay)
+    lr, g = xp.asarray(lr, xp.float64), xp.ascontiguousarray(g, w.dtype)
+    launch("sgd", w, w, V, g, lr, w.size, float(lr_mult), float(momentum), float(decay))

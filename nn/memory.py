@@ -3,10 +3,13 @@
 import traceback
 from contextlib import contextmanager
 
+from nn.graphs import Recorded
+
 
 def fits(network, images, xp, dtype):
     """Whether so many images go through the net, forward and back."""
     network.release()
+    Recorded.forget_all()
     if hasattr(xp, "get_default_memory_pool"):  # CuPy keeps what it has freed, in other sizes
         xp.get_default_memory_pool().free_all_blocks()
     try:
@@ -21,7 +24,7 @@ def fits(network, images, xp, dtype):
 def most_that_fit(network, tried, each, xp, dtype):
     """Half of the number tried, or a quarter, ...: the most that fit; 0 if not one does.
 
-    each: how many images one of them is. A single image goes first: BLAS takes its own memory with
+    each: images for every 1 of it. A single image goes first: BLAS takes its own memory with
     it, and would end the program if there were none.
     """
     count = tried if tried > 1 and fits(network, 1, xp, dtype) else 0
@@ -36,8 +39,9 @@ def most_that_fit(network, tried, each, xp, dtype):
 def less_would_do(network, option, value, each, xp, dtype="float32"):
     """To a MemoryError in this block add with what value of `option` there would be no such error.
 
-    value: what it is now; each: how many images at a time that makes for every 1 of it. The net's
-    parameters survive, all else that it holds is given up.
+    value: what it is now; each: images at a time for every 1 of it (units for each chain, 2 where
+    unlabelled images come in as well). The net's parameters survive, all else that it holds is
+    given up.
     """
     try:
         yield

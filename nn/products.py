@@ -14,6 +14,7 @@ from nn.backend import array_module, cublas
 GEMM = {"float32": ("cublasSgemm_v2", ctypes.c_float),
         "float64": ("cublasDgemm_v2", ctypes.c_double)}  # fmt: skip
 WORKSPACE = 2**25  # bytes, as NVIDIA recommends for Hopper
+LARGEST = 2**31 - 1  # size and step that cuBLAS takes
 TF32 = 3  # CUBLAS_TF32_TENSOR_OP_MATH
 
 direct = None  # the CuBLAS to call instead of CuPy's products
@@ -75,6 +76,8 @@ class CuBLAS:
         (m, k), n = a.shape, b.shape[1]
         _, _, out_step = by_rows(out, out.dtype)
         one, zero = number(1), number(0)
+        if max(m, n, k, a_step, b_step, out_step) > LARGEST:
+            raise ValueError(f"cuBLAS counts up to {LARGEST}: {a.shape} times {b.shape}")
         self.call(gemm, b_turned, a_turned, n, m, k, ctypes.byref(one), pointer(b), b_step,
                   pointer(a), a_step, ctypes.byref(zero), pointer(out), out_step)  # fmt: skip
 
@@ -85,9 +88,9 @@ def by_rows(matrix, dtype):
     matrix = matrix.astype(dtype, copy=False)
     down, along = (step // matrix.itemsize for step in matrix.strides)
     rows, columns = matrix.shape
-    if along == 1 or columns == 1:
+    if (along == 1 or columns == 1) and (down >= columns or rows == 1):
         return matrix, 0, max(down, columns)
-    if down == 1 or rows == 1:
+    if (down == 1 or rows == 1) and (along >= rows or columns == 1):
         return matrix, 1, max(along, rows)
     return by_rows(array_module(matrix).ascontiguousarray(matrix), dtype)
 

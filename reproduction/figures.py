@@ -10,7 +10,7 @@ from nn.weights import load_npz
 from report.pictures import rows_of_groups
 from report.sample_options import parse
 from report.sample_settings import complete
-from reproduction.runs import Job, cores, run_all
+from reproduction.runs import Job, run_all
 from sampling import load_network
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
@@ -99,12 +99,12 @@ def figure4(settings):
                      "--chains", chains, "--preset", preset)
         for preset in presets
     ]  # fmt: skip
-    run_all(jobs, "figure4", cores())
+    run_all(jobs, "figure4", settings.device)
     samples = np.stack([samples_of(job) for job in jobs], axis=1)  # (10, presets, chains, ...)
     titles = [list(presets.values())] + 9 * [["" for _ in presets]]
     rows_of_groups(samples, list("0123456789"), titles, settings.out / "figure4.png", side=56)
     told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
-    differs = "settings of our own, with --quick alone"
+    differs = "settings of our own; with --quick the printed ones are not run"
     if not settings.quick:
         differs = "settings of our own; to the printed ones T = 0.001 is added, AlexNet's"
     return report(jobs, told, [differs])
@@ -120,7 +120,7 @@ def figure5(settings):
                      *([] if settings.quick else LONGER.get(layer, [])))
         for layer in LAYERS
     ]  # fmt: skip
-    run_all(jobs[::-1], "figure5", cores())  # the longest first
+    run_all(jobs[::-1], "figure5", settings.device)  # the longest first
     samples = [samples_of(job) for job in jobs]
     names = [[str(unit) for unit in result_of(job)["settings"]["unit"]] for job in jobs]
     rows_of_groups(samples, LAYERS, names, settings.out / "figure5.png")

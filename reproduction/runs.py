@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
+from nn.backend import choose_device
 from report import sample_options, sample_settings, train_options, train_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,11 +70,14 @@ class Job:
         return next((line for line in reversed(text.split("\n")) if line.strip()), "")
 
 
-def cores():
+def at_once(device):
+    """How many runs share a device: one a core, but a GPU is for one alone."""
+    if choose_device(device)[0] is not np:
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def run_all(jobs, title, at_once):
+def run_all(jobs, title, device):
     """Run what is not finished yet. ChildProcessError with the last words of a run that failed,
     ValueError if there are runs with other settings.
 
@@ -82,7 +87,7 @@ def run_all(jobs, title, at_once):
     for job in jobs:
         job.check_settings()
     waiting = [job for job in jobs if not job.finished()]
-    running = {}
+    running, most = {}, at_once(device)
     done = len(jobs) - len(waiting)
     interval = 0.1 if sys.stderr.isatty() else 30
     try:
@@ -90,7 +95,7 @@ def run_all(jobs, title, at_once):
             total=len(jobs), initial=done, desc=title, unit="run", mininterval=interval
         ) as bar:
             while waiting or running:
-                while waiting and len(running) < at_once:
+                while waiting and len(running) < most:
                     job = waiting.pop(0)
                     running[job.start()] = job
                 time.sleep(0.2)

@@ -8,7 +8,7 @@ from pathlib import Path
 from data.cifar import is_cifar
 from data.folder import class_names, is_image_folder
 from report.curves import error_plot, label_plot
-from reproduction.runs import Job, cores, run_all
+from reproduction.runs import Job, run_all
 
 MODES = {"DG": "dg", "GG": "gg", "GG+DG": "ggdg"}
 LABELS = {"mnist": [100, 300, 1000, 3000, 10_000], "imagenet": [50_000, 100_000, 300_000]}
@@ -42,7 +42,7 @@ def error(job):
 def measure(jobs, title, settings):
     """{row: {column: [an error for each seed]}} of {(row, column): [a job for each seed]}."""
     every = [job for group in jobs.values() for job in group]
-    run_all(every, title, cores() if settings.device in ("auto", "cpu") else 1)
+    run_all(every, title, settings.device)
     found = {}
     for (row, column), group in jobs.items():
         found.setdefault(row, {})[column] = [error(job) for job in group]

@@ -4,6 +4,7 @@ import ctypes
 import re
 import shutil
 import subprocess
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,7 +28,6 @@ PRELUDE = """
 struct { long long x; } blockIdx, blockDim = {1}, threadIdx = {0};
 """
 POINTED = {"unsigned char": np.uint8, "const unsigned char": np.uint8, "const double": np.float64}
-CODES = {"long long": ctypes.c_longlong, "double": ctypes.c_double}
 
 
 def as_loops(source):
@@ -44,42 +44,59 @@ def as_loops(source):
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """{dtype: (library, parameters)} of kernels.cu, compiled for the CPU."""
+    """{(dtype, index): (library, parameters)} of kernels.cu, compiled for the CPU."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler to try the CUDA kernels on the CPU")
     made = {}
-    for dtype in ("float32", "float64"):
-        code, parameters = as_loops(kernels.source(dtype))
-        place = tmp_path_factory.mktemp(dtype)
+    for types in product(("float32", "float64"), ("int32", "int64")):
+        code, parameters = as_loops(kernels.source(*types))
+        place = tmp_path_factory.mktemp("-".join(types))
         (place / "kernels.cpp").write_text(code)
         command = [compiler, "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-o",
                    place / "kernels.so", place / "kernels.cpp"]  # fmt: skip
         subprocess.run(command, check=True)
-        made[dtype] = ctypes.CDLL(str(place / "kernels.so")), parameters
+        made[types] = ctypes.CDLL(str(place / "kernels.so")), parameters
     return made
 
 
-@pytest.fixture(scope="module")
-def on_cpu(compiled):
-    """kernels.launch for NumPy arrays."""
+@pytest.fixture(scope="module", params=[kernels.NARROW, 0], ids=["int32", "int64"])
+def on_cpu(compiled, request):
+    """kernels.launch for NumPy arrays, counting in either type."""
 
     def launch(name, result, *arguments):
-        library, parameters = compiled[str(result.dtype)]
-        assert len(arguments) == len(parameters[name])
-        converted = []
+        dtype, index, arguments = kernels.prepared(result, arguments)
+        assert index == ("int32" if request.param else "int64")
+        library, parameters = compiled[dtype, index]
+        passed = []
         for argument, parameter in zip(arguments, parameters[name], strict=True):
             if "*" in parameter:
-                kind = POINTED.get(parameter.rpartition("*")[0], result.dtype)
+                kind = POINTED.get(parameter.rpartition("*")[0], dtype)
                 assert argument.dtype == kind
-                converted.append(ctypes.c_void_p(argument.ctypes.data))
+                passed.append(ctypes.c_void_p(argument.ctypes.data))
+            elif parameter.startswith("double "):
+                assert type(argument) is float  # 8 bytes as CuPy passes it
+                passed.append(ctypes.c_double(argument))
             else:
-                converted.append(CODES[parameter.rpartition(" ")[0]](argument))
-        getattr(library, f"all_{name}")(*converted)
+                assert argument.dtype == index
+                passed.append(np.ctypeslib.as_ctypes_type(index)(argument))
+        getattr(library, f"all_{name}")(*passed)
 
-    before, kernels.launch = kernels.launch, launch
+    before = kernels.launch, kernels.NARROW
+    kernels.launch, kernels.NARROW = launch, request.param
     yield
-    kernels.launch = before
+    kernels.launch, kernels.NARROW = before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("index", ["int32", "int64"])
+def test_nvcc_compiles_them(tmp_path, dtype, index):
+    compiler = shutil.which("nvcc")
+    if compiler is None:
+        pytest.skip("no nvcc to compile the CUDA kernels")
+    (tmp_path / "kernels.cu").write_text(kernels.source(dtype, index))
+    command = [compiler, "-arch=sm_90", "-cubin", "-o", tmp_path / "kernels.cubin"]
+    subprocess.run([*command, tmp_path / "kernels.cu"], check=True)
 
 
 @st.composite
@@ -175,7 +192,7 @@ def test_sgd(on_cpu, dtype, seed):
     V = sgd.velocity["fc.w"]
     V[...] = rng.standard_normal(V.shape)
     found = SimpleNamespace(w=w.copy(), V=V.copy())
-    kernels.sgd(found.w, found.V, g, 0.1, 2.0, 0.9, 3 * 0.3)
+    kernels.sgd(found.w, found.V, g, 0.1, 2, 0.9, 3 * 0.3)  # 2: an integer will do
     layer.grads = {"w": g, "b": np.zeros(3, dtype)}
     sgd.update(0.1)
     tolerance = 1e-5 if dtype == np.float32 else 1e-13
@@ -188,3 +205,18 @@ def test_channels_that_are_apart_are_brought_together():
     together = kernels.side_by_side(x)
     np.testing.assert_array_equal(together, x)
     assert together.flags.c_contiguous
+
+
+def test_arrays_of_mixed_types_are_no_arguments():
+    y, b = np.ones((2, 3)), np.ones(3, np.float32)
+    with pytest.raises(TypeError, match="a kernel for float64 got float32"):
+        kernels.prepared(y, (y, b, 6))
+
+
+def test_places_are_counted_in_32_bits_only_if_these_reach_the_last(monkeypatch):
+    monkeypatch.setattr(kernels, "NARROW", 1000)
+    row = np.zeros(1000, np.float32)
+    assert kernels.prepared(row, (row, 1))[1] == "int32"
+    assert kernels.prepared(row, (row, np.zeros(1001, np.float32), 1))[1] == "int64"
+    far = np.zeros((2, 3000), np.float32)[:, 500:502]
+    assert kernels.prepared(row, (far, 1))[1] == "int64"

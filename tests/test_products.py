@@ -56,7 +56,8 @@ def cublas(tmp_path, monkeypatch):
 
 
 def laid_out(matrix, kind):
-    """The same matrix: by rows, by columns, with room between rows, or with gaps everywhere."""
+    """The same matrix: by rows, by columns, with room between rows, with gaps everywhere, or
+    backwards in memory."""
     rows, columns = matrix.shape
     whole = np.zeros((2 * rows, 2 * columns + 3), matrix.dtype)
     place = {
@@ -64,12 +65,14 @@ def laid_out(matrix, kind):
         "columns": np.asfortranarray(matrix),
         "apart": whole[:rows, 1 : 1 + columns],
         "gaps": whole[::2, 1 : 1 + 2 * columns : 2],
+        "up": whole[rows - 1 :: -1, :columns] if rows > 1 else whole[:1, :columns],
+        "left": whole[:rows, columns - 1 :: -1] if columns > 1 else whole[:rows, :1],
     }[kind]
     place[...] = matrix
     return place
 
 
-KINDS = "rows", "columns", "apart", "gaps"
+KINDS = "rows", "columns", "apart", "gaps", "up", "left"
 STREAM = SimpleNamespace(ptr=1)
 
 
@@ -97,6 +100,17 @@ def test_products_of_all_layouts(cublas):
 
     check()
     assert products.direct is None
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (3, 1), (3, 4)])
+def test_one_number_or_row_or_column_may_stand_for_many(cublas, shape):
+    rng = np.random.default_rng(0)
+    for of in ((1, 1), (1, shape[1]), (shape[0], 1)):
+        x = np.broadcast_to(rng.integers(-9, 9, of).astype(np.float32), shape)
+        y = rng.integers(-9, 9, (shape[1], 2)).astype(np.float32)
+        with products.on(STREAM, np):
+            np.testing.assert_array_equal(products.matmul(x, y), x @ y)
+            np.testing.assert_array_equal(products.matmul(y.T, x.T), y.T @ x.T)
 
 
 def test_a_status_is_an_error_and_tf32_is_asked_for(cublas, monkeypatch):
