@@ -1,5 +1,6 @@
 """The discriminative gradient (DG): softmax over the classes of an image. Eq. 4, 7-8 and 17-18."""
 
+from losses.labels import own_class
 from nn.backend import array_module
 
 
@@ -9,10 +10,11 @@ def discriminative_loss(scores, labels):
     scores (n, K), labels (n,) int -> loss, dscores (n, K), info {"posterior": p(y|x) (n, K)}.
     loss = -(1/n) sum_i log softmax(F[i, :])[y_i]  (Eq. 17, log K for equal scores);
     dscores = -(1/n) (onehot - posterior)          (Eq. 18), whose rows sum to 0.
+    ValueError for labels that are not n of 0 .. K - 1 (on a GPU: not n).
     """
     xp = array_module(scores)
-    n, K = scores.shape
-    own = labels[:, None] == xp.arange(K)  # (n, K): 1[y_i = y]
+    n = len(scores)
+    own = own_class(scores, labels)  # (n, K): 1[y_i = y]
     shifted = scores - scores.max(axis=1, keepdims=True)  # log-sum-exp: nothing overflows
     posterior = xp.exp(shifted)
     total = posterior.sum(axis=1, keepdims=True)

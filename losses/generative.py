@@ -4,6 +4,7 @@ The batch itself serves as the sample from the reference distribution q(x). Each
 score matrix is normalised over the images, where DG normalises each row over the classes.
 """
 
+from losses.labels import own_class
 from nn.backend import array_module
 
 
@@ -35,10 +36,11 @@ def generative_loss(scores, labels, counts=None):
     dscores[j, y] = -(1/n) (1[y_j = y] - N_y W[j, y])  (the sum over i of Eq. 14),
     whose columns sum to 0. N_y is the number of images of class y. With counts (n,), image i
     is taken counts[i] times instead of once, n becomes their sum in 1/n.
+    ValueError for labels that are not n of 0 .. K - 1 (on a GPU: not n).
     """
     xp = array_module(scores)
-    n, K = scores.shape
-    own = labels[:, None] == xp.arange(K)  # (n, K): 1[y_i = y]
+    n = len(scores)
+    own = own_class(scores, labels)  # (n, K): 1[y_i = y]
     counts = xp.ones(n) if counts is None else counts
     shares = counts / counts.sum()
     shifted = scores - scores.max(axis=0)

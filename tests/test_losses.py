@@ -159,3 +159,14 @@ def test_an_image_counted_twice_is_as_good_as_two(xp):
         N_y = counts[labels == y].sum()
         expected = -(counts * (labels == y) - N_y * W[:, y]) / counts.sum()
         np.testing.assert_allclose(to_host(dscores)[:, y], expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_labels_that_are_none(name):
+    scores = np.zeros((4, 3))
+    for labels in ([0, 1, 2], [1], [[0], [1], [2], [0]]):
+        with pytest.raises(ValueError, match="expected a label for each of 4 images"):
+            LOSSES[name](scores, np.array(labels))
+    for wrong in (3, -1):
+        with pytest.raises(ValueError, match="expected 0 to 2"):
+            LOSSES[name](scores, np.array([0, wrong, 2, 1]))

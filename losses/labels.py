@@ -1,0 +1,20 @@
+"""Labels as the loss layers take them."""
+
+import numpy as np
+
+from nn.backend import array_module
+
+
+def own_class(scores, labels):
+    """1[y_i = y] for scores (n, K) and labels (n,) int of 0 .. K - 1: (n, K) bool.
+
+    ValueError if they do not go together; on a GPU, which is not waited for, only for their number.
+    """
+    xp = array_module(scores)
+    n, K = scores.shape
+    if labels.shape != (n,):
+        raise ValueError(f"expected a label for each of {n} images, got {labels.shape}")
+    own = labels[:, None] == xp.arange(K)
+    if xp is np and not own.any(axis=1).all():
+        raise ValueError(f"labels from {labels.min()} to {labels.max()}: expected 0 to {K - 1}")
+    return own
