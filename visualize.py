@@ -24,6 +24,12 @@ from sampling import STAGES, NodeChains, growing, load_network
 
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
 MOST_SHOWN = 24  # rows and columns of a picture
+# Of the table of diagnostics: {name: (head, width)}.
+COLUMNS = {"acceptance": ("acceptance", 10), "energy_error": ("energy error", 12),
+           "divergences": ("divergences", 11), "ess": ("ESS", 5), "rhat": ("R-hat", 5),
+           "score": ("score", 8), "step_size": ("step size", 9)}  # fmt: skip
+ASCENT_COLUMNS = {"score": ("score", 8), "energy_change": ("energy change", 13),
+                  "step_size": ("step size", 9)}  # fmt: skip
 
 
 def run_chains(chains, run, stopped):
@@ -39,9 +45,10 @@ def run_chains(chains, run, stopped):
             chains.step()
             chains.seconds += time.perf_counter() - began
             latest = {name: np.mean(record[-1]) for name, record in chains.records.items()}
+            error = np.abs(chains.records["energy_error"][-1]).mean()
             bar.set_postfix_str(
                 f"score {latest['score']:.4g}, acceptance {latest['probability']:.2f}, "
-                f"energy error {latest['energy_error']:.2g}, "
+                f"energy error {error:.2g}, "
                 f"step {np.mean(chains.sampler.step_size):.3g}",
                 refresh=False,
             )
@@ -61,7 +68,11 @@ def write_results(chains, run, told, device):
     s = chains.settings
     samples = chains.pictures()
     save_npz(run.path / "samples.npz", {"samples": samples, "units": np.array(s["unit"])})
-    title = f"{Path(s['net']).stem} {s['layer']}, {s['sampler']}, {s['iterations']} iterations"
+    heat = "" if chains.ascent else f", T {s['temperature']:g}"
+    title = (
+        f"{Path(s['net']).stem} {s['layer']}, {s['sampler']}, {s['iterations']} iterations, "
+        f"sigma {s['sigma']:g}{heat}, seed {s['seed']}"
+    )
     rows = [s["class_names"].get(str(unit), str(unit)) for unit in s["unit"][:MOST_SHOWN]]
     grid = samples[:MOST_SHOWN, :MOST_SHOWN]
     cut = "" if grid.shape == samples.shape else f" (the first of {chains.units} x {s['chains']})"
@@ -104,18 +115,14 @@ def some_of(units):
 
 def report(found, rounding, settings):
     """The diagnostics as a table, and in words where something is wrong."""
-    print("unit  acceptance  energy error  divergences    ESS  R-hat     score  step size")
+    ascent = settings["sampler"] == "ascent"
+    shown = ASCENT_COLUMNS if ascent else COLUMNS
+    print("  ".join(["unit", *(f"{head:>{width}}" for head, width in shown.values())]))
     for row in found:
-        cells = {
-            name: "-" if value is None or isinstance(value, list) else f"{value:.3g}"
-            for name, value in row.items()
-        }
-        print(
-            "{unit:>4}  {acceptance:>10}  {energy_error:>12}  {divergences:>11}  {ess:>5}  "
-            "{rhat:>5}  {score:>8}  {step_size:>9}".format(**cells)
-        )
-    if settings["sampler"] == "ascent":
-        return
+        cells = [f"{row['unit']:>4}"]
+        for name, (_, width) in shown.items():
+            cells.append(f"{'-' if row[name] is None else format(row[name], '.3g'):>{width}}")
+        print("  ".join(cells))
 
     told = set()  # the first message about a unit is the gravest: no second one
 
@@ -126,7 +133,12 @@ def report(found, rounding, settings):
             warn(f"unit {some_of(units)}: {message}")
 
     step = np.median([row["step_size"] for row in found])
-    lower = f"lower --step-size (it was {step:.3g}) or raise --temperature"
+    lower = f"lower --step-size (it was {step:.3g})"
+    if ascent:
+        said(lambda row: row["energy_change"] is None or row["energy_change"] > 0,
+             f"the energy rose, and should fall: {lower}")  # fmt: skip
+        return
+    lower += " or raise --temperature"
     said(lambda row: row["chains_that_never_moved"], f"some chains never moved: {lower}")
     said(lambda row: row["divergences"], f"some trajectories diverged: {lower}")
     said(lambda row: (row["acceptance"] or 0) < 0.2, f"few trajectories were accepted: {lower}")

@@ -6,7 +6,7 @@ from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
 from hmc.sampler import DIVERGENT, State, ascend
 from nn.backend import array_module, to_device, to_host
 
-COOLING = 0.8  # of the warm-up; then all is as it will be later, and trajectories can be judged
+COOLING = 0.8  # of the warm-up; then the temperature is final, and trajectories can be judged
 LAGS = 20  # of the autocorrelation that is kept
 
 
@@ -14,9 +14,9 @@ class Chains:
     """Chains from x (n, ...), moved by an HMC sampler, or uphill if `ascent` is True.
 
     During the first `warm_up` iterations `tuning` chooses the step sizes; its average is kept from
-    then on. With `heat` above 1 the chains begin at `heat` times their temperature, which falls
-    geometrically to 1 in the first four fifths of the warm-up (simulated annealing). In its last
-    fifth, chains that could take longer steps than the tuning allows take fewer of them.
+    then on. With `heat` above 1 the chains begin at `heat` times the sampler's temperature, which
+    is reached geometrically in the first four fifths of the warm-up (simulated annealing). In its
+    last fifth, chains that could take longer steps than the tuning allows take fewer of them.
     `records` holds, for each iteration, a number for each chain: energy and what
     observe(state) -> {name: (n,)} returns, from the start on; probability and energy_error from
     the first iteration on.
@@ -27,7 +27,8 @@ class Chains:
         self.sampler, self.rng, self.observe = sampler, rng, observe
         self.warm_up, self.tuning, self.heat, self.ascent = warm_up, tuning, heat, ascent
         self.iteration = 0
-        self.sampler.temperature = self.heat_now()
+        self.final = 1.0 if ascent else sampler.temperature  # an ascent follows U itself
+        self.sampler.temperature = self.final * self.heat_now()
         self.state = sampler.start(x)
         self.records = {"probability": [], "energy_error": []}
         self.record({})
@@ -47,7 +48,7 @@ class Chains:
             self.tuning.update(info["probability"])
             if self.iteration > COOLING * self.warm_up and self.sampler.steps > 1:
                 self.shorten(info["probability"])
-            self.sampler.step_size = self.tuning.trial * self.sampler.temperature**0.5
+            self.sampler.step_size = self.tuning.trial * self.heat_now() ** 0.5
         elif self.iteration == self.warm_up:
             self.tuning.update(info["probability"])
             self.sampler.step_size = self.tuning.average
@@ -60,20 +61,21 @@ class Chains:
             self.tuning.lengthen(before / self.sampler.steps)
 
     def heat_now(self):
-        """This iteration's temperature beside the final one."""
+        """This iteration's temperature over the final one."""
         if self.heat == 1 or not self.warm_up:
             return 1.0
         return self.heat ** max(0.0, 1 - self.iteration / (COOLING * self.warm_up))
 
     def cool(self):
         """Go to this iteration's temperature; U and dU/dx are in units of it."""
-        before, self.sampler.temperature = self.sampler.temperature, self.heat_now()
-        self.state.value *= before / self.sampler.temperature
-        self.state.gradient *= before / self.sampler.temperature
+        before, now = self.sampler.temperature, self.final * self.heat_now()
+        self.sampler.temperature = now
+        self.state.value *= before / now
+        self.state.gradient *= before / now
 
     def energy(self):
-        """U of each chain at the final temperature."""
-        return to_host(self.state.value) * self.sampler.temperature
+        """U of each chain over the final temperature."""
+        return to_host(self.state.value) * (self.sampler.temperature / self.final)
 
     def record(self, info):
         info = info | {"energy": self.energy()} | self.observe(self.state)
@@ -119,7 +121,7 @@ class Chains:
         """
         first = self.warm_up or self.iteration // 2
         divergent = ~(np.abs(self.trace("energy_error", groups)) < DIVERGENT)
-        score = self.trace("score", groups)
+        score, energy = self.trace("score", groups), self.trace("energy", groups)
         late_score = score[:, :, first + 1 :]
         step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x)).reshape(groups, -1)
         lags = [autocorrelation(draws).mean(axis=0)[:LAGS] for draws in late_score]
@@ -134,6 +136,7 @@ class Chains:
                 "chains_that_never_moved": int((np.ptp(score[g], axis=1) == 0).sum()),
                 "ess": number(effective_sample_size(late_score[g])),
                 "rhat": number(split_rhat(late_score[g])),
+                "energy_change": number((energy[g, :, -1] - energy[g, :, 0]).mean()),
                 "score": number(late_score[g].mean()),
                 "score_sd": number(late_score[g].std()),
                 "autocorrelation": [number(r) for r in lags[g]],

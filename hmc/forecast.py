@@ -11,7 +11,8 @@ QUARTER_TURN = math.pi / 2  # after it, a trajectory has forgotten where it bega
 class Forecast:
     """theta: the angle by which an exact trajectory turns the chain, in radians.
 
-    remains: correlation of the last picture with the first, |cos theta|^iterations.
+    remains: correlation of the last picture with the first, |cos a|^iterations, where a is the
+        angle of the leapfrog steps themselves, a little more than theta.
     reached: share of the shift sigma^2 df/dx that a constant gradient would bring.
     warning: what is wrong and settings that would do, or "".
     """

@@ -102,21 +102,22 @@ def number(kind, low=None, high=None, above=None, below=None):
             value = kind(text)
         except (ValueError, OverflowError):
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        shown = text if len(text) < 30 else f"{text[:30]}..."
+        if not -1e18 <= value <= 1e18:
+            raise argparse.ArgumentTypeError(f"{shown} is not a number up to 1e18")
         bounds = [
             (low, lambda bound: value >= bound, "at least"),
             (high, lambda bound: value <= bound, "at most"),
             (above, lambda bound: value > bound, "above"),
             (below, lambda bound: value < bound, "below"),
-            (1e18, lambda bound: abs(value) <= bound, "finite and at most"),
         ]
         broken = [
             f"{word} {bound}"
             for bound, test, word in bounds
             if bound is not None and not test(bound)
         ]
-        if broken or value != value:
-            shown = text if len(text) < 30 else f"{text[:30]}..."
-            raise argparse.ArgumentTypeError(f"{shown} must be {' and '.join(broken) or 'finite'}")
+        if broken:
+            raise argparse.ArgumentTypeError(f"{shown} must be {' and '.join(broken)}")
         return value
 
     return convert

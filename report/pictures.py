@@ -115,10 +115,11 @@ def traces(score, energy, probability, units, warm_up, title, path):
     low, high = np.quantile(late[np.isfinite(late)], [0, 0.999])
     axes[1].set_ylim(low - 0.1 * (high - low) - 1e-9, high + 0.3 * (high - low) + 1e-9)
     axes[2].set_ylim(0, 1.05)
-    if len(units) <= 20:
+    if 1 < len(units) <= 20:
         axes[2].legend(frameon=False, fontsize=7, ncols=2, title="unit", title_fontsize=7)
     if warm_up:
-        axes[0].text(0.01, 0.97, "grey: warm-up", transform=axes[0].transAxes, va="top", fontsize=7)
+        axes[0].text(0.98, 0.03, "grey: warm-up", transform=axes[0].transAxes, ha="right",
+                     va="bottom", fontsize=7)  # fmt: skip
     figure.suptitle(title, fontsize=9)
     save_figure(figure, path, dpi=110)
 

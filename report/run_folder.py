@@ -78,7 +78,10 @@ class RunFolder:
         """
         if not self.checkpoint_file.exists():
             return
-        arrays = load_npz(self.checkpoint_file)
+        try:
+            arrays = load_npz(self.checkpoint_file)
+        except ValueError as error:
+            raise ValueError(f"{error}; remove it to begin this run anew") from None
         try:
             state = json.loads(str(arrays.pop("state")))  # Python writes floats exactly
             if state.pop("settings") != self.settings:

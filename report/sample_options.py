@@ -95,9 +95,7 @@ def parser():
             text += f" (default {','.join(map(str, default)) if name == '--unit' else default})"
         p.add_argument(name, help=text, **how)
 
-    positive = number(
-        float, above=0, low=1e-12, high=1e12
-    )  # products of some stay finite in float32
+    positive = number(float, low=1e-12, high=1e12)  # products of some stay finite in float32
     option("--net", f"which network: {', '.join(NETS)}, or an .onnx file", type=net, metavar="NET")
     option("--weights", "its weights: an .npz file of train.py, .safetensors with torchvision's "
            "names, or .onnx, which brings its net (included: lenet trained by dg on MNIST, "

@@ -8,7 +8,7 @@ import numpy as np
 from hmc.forecast import QUARTER_TURN
 from nn.load import classes_in, is_onnx, layers_of, load_arrays
 from nn.nets import NETS
-from nn.network import measure
+from nn.network import measure, receptive_field
 from nn.threads import THREADS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -51,6 +51,7 @@ PRESETS = {
                   "start": 1.0},
     },
 }  # fmt: skip
+SCORES = 5  # times the iterations of "paper", colour: 500 for AlexNet's scores
 SCALES = {"grey": 1 / 256, "colour": 1 / 58}  # of pixels 0 .. 255, for which these sigmas are meant
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all
 ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "start": 1.0, "heat": 1.0}
@@ -91,6 +92,8 @@ def complete(given):
     if settings["pixel_order"] is None:
         settings["pixel_order"] = str(images.get("order", "rgb"))
     settings["layer"] = checked_layer(settings, shapes)
+    if is_score(settings, layers, input_shape) and "iterations" not in given:
+        settings["iterations"] *= SCORES
     check_units(settings, shapes[settings["layer"]][-1])
     settings["adapt"] = settings["sampler"] != "ascent" and settings.get("step_size") is None
     if not settings["adapt"]:
@@ -101,7 +104,7 @@ def complete(given):
         settings["heat"] = 1.0
     if settings.get("step_size") is None:
         settings["step_size"] = (
-            0.1 * settings["sigma"] ** 2  # x moves by a tenth to sigma^2 df/dx, its rest
+            0.1 * settings["sigma"] ** 2  # a tenth of the way to where x rests, sigma^2 df/dx
             if settings["sampler"] == "ascent"
             else 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
         )
@@ -126,6 +129,12 @@ def sampler_settings(given, input_shape, images):
     if sampler != "hmc" and given.get("leapfrog_steps", 1) != 1:
         raise ValueError(f"--leapfrog-steps does not go with --sampler {sampler}: it takes one")
     return settings
+
+
+def is_score(settings, layers, input_shape):
+    """Whether the paper's settings are asked for a node that sees all of a colour image."""
+    whole = receptive_field(layers, settings["layer"]) is None
+    return settings["preset"] == "paper" and input_shape[2] > 1 and whole
 
 
 def checked_layer(settings, shapes):

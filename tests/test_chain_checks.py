@@ -129,28 +129,29 @@ def test_diagnostics_see_chains_that_disagree_or_stand_still():
     assert effective_sample_size(rng.standard_normal((1, 400))) == pytest.approx(400, rel=0.4)
 
 
-def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0):
-    """200 chains on N(0, 0.1^2) in 5 dimensions, begun far away."""
+def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0, temperature=1.0):
+    """200 chains on N(0, 0.1^2 temperature) in 5 dimensions, begun far away."""
 
     def energy(x):
         return 50 * (x * x).sum(axis=1), 100 * x
 
-    sampler = HMC(energy, 0.002, steps, jitter=0.2)
+    sampler = HMC(energy, 0.002, steps, jitter=0.2, temperature=temperature)
     tuning = RobbinsMonro(0.002, 200, 0.8, largest)
     x = np.full((200, 5), 3.0)
     return Chains(sampler, x, np.random.default_rng(seed), lambda state: {"score": state.x[:, 0]},
                   warm_up=100, tuning=tuning, heat=heat)  # fmt: skip
 
 
-@pytest.mark.parametrize("heat", [1.0, 100.0])
-def test_chains_end_at_their_own_temperature(heat):
-    chains = normal_chains(heat)
+@pytest.mark.parametrize(("heat", "final"), [(1.0, 1.0), (100.0, 1.0), (100.0, 0.25), (1.0, 0.25)])
+def test_chains_end_at_their_own_temperature(heat, final):
+    chains = normal_chains(heat, temperature=final)
     temperatures, spreads = [], []
     for _ in range(160):
         chains.step()
-        temperatures.append(chains.sampler.temperature)
-        spreads.append(chains.state.x.std())
-        np.testing.assert_allclose(chains.energy(), 50 * (chains.state.x**2).sum(axis=1))
+        temperatures.append(chains.sampler.temperature / final)
+        spreads.append(chains.state.x.std() / final**0.5)
+        energy = 50 * (chains.state.x**2).sum(axis=1) / final
+        np.testing.assert_allclose(chains.energy(), energy, rtol=1e-6)
     assert temperatures[79:] == [1.0] * 81
     assert temperatures[0] == pytest.approx(heat ** (1 - 1 / 80))
     assert temperatures == sorted(temperatures, reverse=True)
