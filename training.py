@@ -36,7 +36,8 @@ class Training:
             )
         if settings["unlabeled_weight"] == 0:
             self.others = np.empty(0, int)
-        largest = max(settings["batch_size"] * (2 if len(self.others) else 1), TEST_BATCH)
+        batch = min(settings["batch_size"], len(train))
+        largest = max(batch * (2 if len(self.others) else 1), TEST_BATCH)
         self.workers = parallel(network, settings["threads"] if xp is np else 1, largest)
         self.learned_from = self.train.only(np.union1d(self.labelled, self.others))
         known = train.labels[self.labelled]
@@ -115,8 +116,8 @@ class Training:
         numbers[0] = loss
         if "guesses" in info:
             numbers[1] = (info["guesses"] == labels)[known:].sum()
-        weights = info["weights"] if "weights" in info else importance_weights(scores)
-        numbers[2:] = effective_sample_size(weights)
+        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
+        numbers[2:] = ess
         if self.xp is not np or math.isfinite(loss):  # on a GPU it is looked at later
             self.workers.learn(dscores, self.sgd, lr)
         return numbers
@@ -131,6 +132,8 @@ class Training:
         for it, (n, guessed, _), (loss, right, *ess) in zip(count(first), unseen, seen):
             if not math.isfinite(loss):
                 where = not_finite(self.network, self.newest)
+                since = self.sgd.it - 1 - it
+                where = f"{since} steps later, {where}" if since else where
                 raise FloatingPointError(
                     f"the loss is {loss} at {self.when(it)}: {where}; a smaller --lr may help"
                 )

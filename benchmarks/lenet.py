@@ -5,7 +5,7 @@
 A training step (batch 64: forward, loss, backward, update) by DG and GG, and df/dx of one score
 for 1, 16, 64 and 1,024 images. PyTorch (an optional extra: pip install '.[bench]') is called the
 usual way and with its memory in channels_last; with --device gpu also by torch.compile and as a
-CUDA graph, as which this project runs there.
+CUDA graph, which is how this project runs there.
 """
 
 from functools import partial

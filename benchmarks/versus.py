@@ -13,6 +13,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from report.console import number
+
 LONGEST_TURN = 0.5  # seconds
 OURS, USUAL, CHANNELS_LAST = "this project", "PyTorch", "PyTorch, channels_last"
 GRAPHS, COMPILED = "PyTorch, CUDA graph", "PyTorch, torch.compile"
@@ -146,8 +148,9 @@ def compare(description, ours, torch_tasks, repeats, rounds):
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--threads", type=int, default=cores, help=f"default {cores}")
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
+    few = number(int, low=1, high=256)
+    parser.add_argument("--threads", type=few, default=cores, help=f"default {cores}")
+    parser.add_argument("--rounds", type=few, default=rounds, help=f"default {rounds}")
     parser.add_argument(
         "--device", choices=["cpu", "gpu", "gpu-tf32"], default="cpu",
         help="default cpu; gpu-tf32: products of both libraries rounded to 10 bits",
@@ -165,7 +168,10 @@ def compare(description, ours, torch_tasks, repeats, rounds):
     for library in (OURS, *FORMS[options.device[:3]]):
         arguments = [options.device] if library == OURS else [library, options.device]
         server = start(context, serve, ours if library == OURS else torch_tasks, *arguments)
-        tasks = server.recv()
+        try:
+            tasks = server.recv()
+        except EOFError:
+            tasks = "its process has ended"
         if isinstance(tasks, str):
             print(f"without {library}: {tasks}")
         else:

@@ -23,14 +23,15 @@ SMALLEST_PART = 6272  # numbers in images; for fewer, handing over costs more th
 class ParallelNetwork:
     """The calls of Network with the batch split over `count` processes, this one among them.
 
-    The result is that of `network` up to the rounding of the gradients' sum, and is the same on
-    every run with the same count. top_down leaves the gradients in the layers of `network`.
+    The result is that of `network` up to the rounding of the gradients' sum (with dropout, whose
+    numbers each part draws for itself: of another draw), and is the same on every run with the same
+    count. top_down leaves the gradients in the layers of `network`.
 
     The other processes start with the first batch that is large enough, and anew (which takes some
     milliseconds) with one of more than `images` images or of another dtype, after learning by
-    another SGD, or when `network` has been given other arrays for its parameters. Of all else,
-    such as a momentum, they know what it was when they started: `stop` ends them. top_down belongs
-    to the network's last bottom_up, whoever asked for that.
+    another SGD, or when `network` has been given other arrays for its parameters. Other changes,
+    such as of a momentum, do not reach processes that are running: call `stop` first. top_down
+    belongs to the network's last bottom_up, whoever asked for that.
     """
 
     def __init__(self, network, count, images=1):

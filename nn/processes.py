@@ -54,13 +54,18 @@ class Workers:
             # Python warns of forks beside threads, whose locks the child would wait for in vain.
             # Ours only computes: it waits for nothing but its pipe.
             warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            serve(worker, there, [here, *self.pipes])
-        self.pipes.append(here)
-        self.pids.append(pid)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        there.close()
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    serve(worker, there, [here, *self.pipes])
+                self.pids.append(pid)
+                self.pipes.append(here)
+            except OSError:
+                here.close()
+                raise
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                there.close()
 
     def ask(self, place, method, *arguments):
         """Let a process call worker.method(*arguments)."""

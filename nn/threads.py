@@ -4,8 +4,8 @@ About half of a LeNet step is matrix products; the rest is copies, maxima and su
 threads cannot help with. So `parallel.py` gives each of several processes its part of the batch,
 and BLAS, which would fight for the same cores, gets one thread in each. BLAS reads its environment
 once, when NumPy loads it: import `nn` before `numpy`. If NumPy came first, or where processes
-cannot be forked safely (not on Linux), BLAS keeps its own threads and THREADS is 1: the same
-numbers, more slowly.
+cannot be forked safely (not on Linux), BLAS keeps its own threads and THREADS is 1: more slowly to
+the same numbers, up to rounding.
 """
 
 import os

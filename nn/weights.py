@@ -23,7 +23,7 @@ def load_npz(path):
                 for name in archive.namelist()
             }
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a sound .npz file: {error}") from None
+        raise ValueError(f"{path} is not a sound .npz file (cut off?): {error}") from None
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise ValueError(f"{path} is not a sound .npz file: not everything in it is an array")
     return arrays

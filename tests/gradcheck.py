@@ -20,9 +20,10 @@ def numerical_gradient(f, x, eps):
     return gradient
 
 
-def relative_error(analytic, numeric):
-    """max |a - n| / max(|a|, |n|) over all numbers."""
-    scale = max(np.abs(analytic).max(), np.abs(numeric).max(), 1e-300)
+def relative_error(analytic, numeric, summed=1e-300):
+    """max |a - n| / max(|a|, |n|) over all numbers. summed: the size of what was summed up to these
+    numbers, where it may cancel."""
+    scale = max(np.abs(analytic).max(), np.abs(numeric).max(), summed)
     return np.abs(analytic - numeric).max() / scale
 
 
@@ -52,7 +53,7 @@ def layer_errors(layer, x, rng, eps=PIECEWISE_LINEAR, **forward):
     errors = {"x": relative_error(dx, numerical_gradient(loss, x, eps))}
     for name, parameter in layer.params.items():
         numeric = numerical_gradient(loss, parameter, eps)
-        errors[name] = relative_error(grads[name], numeric)
+        errors[name] = relative_error(grads[name], numeric, np.abs(upstream).max())
     return errors
 
 

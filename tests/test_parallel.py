@@ -1,6 +1,7 @@
 """A batch shared by several processes: the same numbers, errors, ends."""
 
 import _thread
+import errno
 import gc
 import os
 import signal
@@ -51,6 +52,19 @@ def test_processes_learn_what_one_does(processes):
                 np.testing.assert_allclose(
                     both.velocity[name], alone.velocity[name], rtol=1e-7, atol=1e-12
                 )
+
+
+def test_no_process_to_be_had(monkeypatch):
+    def no_fork():
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", no_fork)
+    before, files = signal.pthread_sigmask(signal.SIG_BLOCK, []), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="no process to share the work: Resource temporarily"):
+        ParallelNetwork(small_net(), 2).bottom_up(np.ones((40, 12, 14, 2), np.float32))
+    gc.collect()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before  # Ctrl-C still comes through
+    assert len(os.listdir("/proc/self/fd")) == files
 
 
 def test_what_does_not_belong_to_the_last_bottom_up_is_refused():
