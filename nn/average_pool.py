@@ -14,7 +14,7 @@ class AveragePool(Layer):
     """Means over windows: x (N, H, W, C) -> y (N, OH, OW, C); its transpose spreads dy evenly.
 
     A window is clipped at the border. Padding counts as zeros (Caffe); with count_pad=False the
-    mean is over the pixels of the image alone. ceil: Caffe's output sizes (see windows.py).
+    mean is over the pixels of the image alone. ceil: Caffe's output sizes (see geometry.py).
     """
 
     def __init__(self, kernel, stride=1, pad=0, ceil=True, count_pad=True):

@@ -8,20 +8,12 @@ import numpy as np
 
 from nn.backend import array_module
 from nn.fillers import xavier, zeros
+from nn.geometry import conv_output_size, pad_sides, pair
 from nn.layer import Layer
 from nn.products import matmul
 from nn.toom_cook import ToomCook
 from nn.toom_cook_kernel import Kernel, outputs_at_once, pays, rows_to_add, tiling
-from nn.windows import (
-    CACHED,
-    conv_output_size,
-    fold,
-    pad_image,
-    pad_sides,
-    pair,
-    window_matrix,
-    windows,
-)
+from nn.windows import CACHED, fold, pad_image, window_matrix, windows
 
 
 class Conv(Layer):

@@ -12,8 +12,9 @@ import numpy as np
 
 from nn.backend import array_module
 from nn.conv import Conv
+from nn.geometry import NO_PAD, counts
 from nn.pool import MaxPool, running_max
-from nn.windows import CACHED, NO_PAD, fold, window_matrix, windows
+from nn.windows import CACHED, fold, window_matrix, windows
 
 MOST_ZEROS = 1.5  # times the products of the convolution: the shifted kernels are padded by zeros
 
@@ -51,8 +52,8 @@ class ConvPool:
         self.ready_for = self.w = None
         self.dtype = dtype
         N, H, W, C = shape
-        (KH, KW), (SH, SW), F = self.kernel, self.stride, self.conv.filters
-        down, along = (H - KH) // SH + 1, (W - KW) // SW + 1  # pools
+        (KH, KW), F = self.kernel, self.conv.filters
+        down, along = counts(H, W, KH, KW, self.stride)  # pools
         P = math.prod(self.pool.kernel)
         self.y = self.get("value", N, down, along, F)
         self.wide = np.zeros((P, F, KH, KW, C), dtype)

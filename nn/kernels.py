@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nn.backend import array_module
+from nn.geometry import counts
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 THREADS = 256  # of a block
@@ -75,7 +76,7 @@ def windows(x, KH, KW, stride, matrix):
     """See nn/windows.py; matrix (N*OH*OW, KH*KW*C) in order of its rows."""
     N, H, W, C = x.shape
     SH, SW = stride
-    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    OH, OW = counts(H, W, KH, KW, stride)
     x = side_by_side(x.astype(matrix.dtype, copy=False))
     launch("windows", matrix, x, matrix, matrix.size, OH, OW, KH, KW, C, SH, SW, *offsets(x))
 
@@ -84,7 +85,7 @@ def fold(matrix, KH, KW, stride, out):
     """See nn/windows.py; the channels of out are side by side."""
     N, H, W, C = out.shape
     SH, SW = stride
-    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    OH, OW = counts(H, W, KH, KW, stride)
     launch("fold", out, matrix, out, out.size, H, W, OH, OW, KH, KW, C, SH, SW, *offsets(out))
 
 

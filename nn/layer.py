@@ -3,7 +3,7 @@
 import copy
 
 from nn.buffers import Buffers
-from nn.windows import NO_PAD
+from nn.geometry import NO_PAD
 
 
 class Layer:

@@ -6,8 +6,8 @@ from nn.backend import array_module, to_device
 from nn.bias_relu import BiasReLU
 from nn.conv_pool import ConvPool
 from nn.dropout import Dropout
+from nn.geometry import NO_PAD
 from nn.linear import FACTORS
-from nn.windows import NO_PAD
 
 JOINED = ConvPool, BiasReLU  # what does the work of two layers at once
 MOST_TOLD = 20  # problems in a message

@@ -8,8 +8,9 @@ import numpy as np
 from nn import kernels
 from nn.backend import array_module
 from nn.buffers import Buffers
+from nn.geometry import pad_sides, pair, pool_output_size
 from nn.layer import Layer
-from nn.windows import every, pad_image, pad_sides, pair, pool_output_size
+from nn.windows import every, pad_image
 
 
 def running_max(values, codes, buffers, name):
@@ -113,7 +114,7 @@ def argmax_unpool(dy, argmax, input_shape, kernel, stride, pad=0, buffers=None):
 
 
 class MaxPool(Layer):
-    """The layer of max_pool and argmax_unpool. ceil: Caffe's output sizes (see windows.py)."""
+    """The layer of max_pool and argmax_unpool. ceil: Caffe's output sizes (see geometry.py)."""
 
     def __init__(self, kernel, stride=1, pad=0, ceil=True):
         super().__init__()

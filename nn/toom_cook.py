@@ -92,7 +92,7 @@ class ToomCook:
         below = self.T * self.m - dy.shape[1]
         dy = pad_image(dy, ((0, below), (0, 0)), 0, self.buffers, self.dtype, "padded dy")
         dy = dy.reshape(self.y.shape)
-        dw = dU = None
+        dw = dx = dU = None
         if input_grad:
             self.dx[:, self.T :] = 0
         for piece in reversed(self.pieces):
@@ -108,11 +108,8 @@ class ToomCook:
         if param_grads:
             dw = self.get("dw", *self.kernel_shape)
             np.matmul(self.G.T, dU.reshape(self.n, -1), out=dw.reshape(len(dw), -1))
-        dx = (
-            self.dx.reshape(len(dy), -1, self.W, self.C)[:, : self.x.shape[1]]
-            if input_grad
-            else None
-        )
+        if input_grad:
+            dx = self.dx.reshape(len(dy), -1, self.W, self.C)[:, : self.x.shape[1]]
         return dw, dx
 
     @cached_property

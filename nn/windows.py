@@ -1,4 +1,4 @@
-"""Windows of an image: their number, their copy into a matrix (im2col), and its transpose.
+"""Windows of an image: their copy into a matrix (im2col), and its transpose.
 
     windows: image (N, H, W, C) -> matrix (N*OH*OW, KH*KW*C), a row for each window
     fold:    matrix -> image, each element added where it came from
@@ -13,6 +13,7 @@ import numpy as np
 
 from nn import kernels
 from nn.backend import array_module
+from nn.geometry import counts
 
 PIECE = 2**17  # numbers, 512 KiB: stay in the cache from one array call to the next
 CACHED = 2**19  # numbers, 2 MiB: the cache of a core
@@ -41,62 +42,10 @@ def last_cached(pieces, numbers):
     return pieces[max(0, len(pieces) - CACHED // size) :]
 
 
-def pair(value, what):
-    """An int, or two of them, as (vertical, horizontal)."""
-    first, second = value if isinstance(value, (tuple, list)) else (value, value)
-    if first < 1 or second < 1:
-        raise ValueError(f"{what} must be at least 1, got {value}")
-    return first, second
-
-
-def pad_sides(pad):
-    """p, (vertical, horizontal) or ((top, bottom), (left, right)) as the last of these."""
-    vertical, horizontal = pad if isinstance(pad, (tuple, list)) else (pad, pad)
-    sides = tuple(
-        tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in (vertical, horizontal)
-    )
-    if min(map(min, sides)) < 0:
-        raise ValueError(f"padding must not be negative, got {pad}")
-    return sides
-
-
-NO_PAD = ((0, 0), (0, 0))
-
-
 @cache
 def every(start, count, step):
     """The slice that takes `count` elements from `start`, `step` apart."""
     return slice(start, start + step * (count - 1) + 1, step)
-
-
-@cache
-def conv_output_size(size, kernel, stride=1, pad=(0, 0)):
-    """floor((size + pads - kernel) / stride) + 1: only windows that lie inside the image."""
-    out = (size + sum(pad) - kernel) // stride + 1
-    if out < 1:
-        raise ValueError(
-            f"no room for a kernel of {kernel} in {size} pixels padded by {pad[0]} and {pad[1]}"
-        )
-    return out
-
-
-@cache
-def pool_output_size(size, kernel, stride=1, pad=(0, 0), ceil=True):
-    """Caffe's rule: ceil((size + pads - kernel) / stride) + 1, windows clipped at the border.
-
-    A last window that would start in the padding behind the image is dropped.
-    ceil=False is the floor rule of most other frameworks.
-    """
-    if max(pad) >= kernel:
-        raise ValueError(f"pool padding {pad} must be smaller than the kernel {kernel}")
-    if not ceil:
-        return conv_output_size(size, kernel, stride, pad)
-    out = -(-max(size + sum(pad) - kernel, 0) // stride) + 1
-    if (out - 1) * stride >= size + pad[0]:
-        out -= 1
-    if out < 1:
-        raise ValueError(f"no room for a window of {kernel} in {size} pixels padded by {pad}")
-    return out
 
 
 def pad_image(x, sides, value, buffers, dtype, name="padded"):
@@ -131,7 +80,7 @@ def window_view(x, KH, KW, stride):
     """The windows of x (N, H, W, C) without a copy: (N, OH, OW, KH, KW, C), pixels shared."""
     N, H, W, C = x.shape
     SH, SW = stride
-    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    OH, OW = counts(H, W, KH, KW, stride)
     n, h, w, c = x.strides
     shape, strides = (N, OH, OW, KH, KW, C), (n, h * SH, w * SW, h, w, c)
     if x.flags.c_contiguous:  # as_strided does the same in 3 us more
@@ -162,7 +111,7 @@ def fold(matrix, KH, KW, stride, out, buffers):
         return
     N, H, W, C = out.shape
     SH, SW = stride
-    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    OH, OW = counts(H, W, KH, KW, stride)
     if C == 1:
         columns = matrix.T.reshape(KH, KW, N, OH, OW).transpose(0, 2, 3, 1, 4)
         rows = buffers.get("fold", (KW, N, H, OW), out.dtype).transpose(1, 2, 0, 3)
