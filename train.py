@@ -127,7 +127,8 @@ def main(argv=None):
             return f"; stopped in {done}, before the first checkpoint"
         return f"; stopped in {done}, the last good checkpoint is {run.checkpoint_file}"
 
-    batch, each = settings["batch_size"], 2 if len(training.others) else 1
+    batch = min(settings["batch_size"], len(train))
+    each = 2 if len(training.others) else 1
     with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
         print(
             f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {device}; "

@@ -68,10 +68,10 @@ def write_results(chains, run, told, device):
     s = chains.settings
     samples = chains.pictures()
     save_npz(run.path / "samples.npz", {"samples": samples, "units": np.array(s["unit"])})
-    heat = "" if chains.ascent else f", T {s['temperature']:g}"
+    heat = "" if chains.ascent else f", T={s['temperature']:g}"
     title = (
         f"{Path(s['net']).stem} {s['layer']}, {s['sampler']}, {s['iterations']} iterations, "
-        f"sigma {s['sigma']:g}{heat}, seed {s['seed']}"
+        f"sigma={s['sigma']:g}{heat}, seed={s['seed']}"
     )
     rows = [s["class_names"].get(str(unit), str(unit)) for unit in s["unit"][:MOST_SHOWN]]
     grid = samples[:MOST_SHOWN, :MOST_SHOWN]

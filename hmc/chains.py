@@ -27,8 +27,10 @@ class Chains:
         self.sampler, self.rng, self.observe = sampler, rng, observe
         self.warm_up, self.tuning, self.heat, self.ascent = warm_up, tuning, heat, ascent
         self.iteration = 0
-        self.final = 1.0 if ascent else sampler.temperature  # an ascent follows U itself
+        self.final = sampler.temperature
         self.sampler.temperature = self.final * self.heat_now()
+        if ascent:  # which follows U itself
+            self.final = self.sampler.temperature = 1.0
         self.state = sampler.start(x)
         self.records = {"probability": [], "energy_error": []}
         self.record({})

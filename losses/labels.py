@@ -12,6 +12,7 @@ def own_class(scores, labels):
     """
     xp = array_module(scores)
     n, K = scores.shape
+    labels = xp.asarray(labels)
     if labels.shape != (n,):
         raise ValueError(f"expected a label for each of {n} images, got {labels.shape}")
     own = labels[:, None] == xp.arange(K)

@@ -35,6 +35,16 @@ def cublas():
     return cublas
 
 
+def gpus():
+    """How many GPUs CuPy can see, without using one."""
+    if cupy is None:
+        return 0
+    try:
+        return cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return 0
+
+
 def gpu_problem():
     """Why no GPU can be used, in a few words; None if one can."""
     if cupy is None:
@@ -45,7 +55,7 @@ def gpu_problem():
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"CUDA finds no GPU ({error})"
     try:  # a product needs cuBLAS, a sum a compiler: CUDA's libraries may be missing or too old
-        ones = cupy.ones((2, 2), np.float32)
+        ones = cupy.ones((2, 2))  # float64: the first float32 product settles what CUPY_TF32 does
         (ones @ ones).sum().item()
     except Exception as error:  # noqa: BLE001  CuPy raises what its libraries raise
         return f"CuPy cannot use the GPU ({' '.join(str(error).split())})"

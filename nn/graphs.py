@@ -50,7 +50,7 @@ class Recorded:
             if not self.possible:
                 return self.function(*arrays, **fixed)
             try:
-                products.open_cublas(xp)
+                products.open_cublas(xp).use(xp.cuda.get_current_stream())
                 if key in self.rehearsed:  # nothing is computed while it is recorded
                     recording = Recording(self.function, arrays, fixed, xp)
             except (

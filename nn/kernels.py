@@ -45,7 +45,7 @@ def prepared(result, arguments):
     if mixed:
         raise TypeError(f"a kernel for {result.dtype} got {', '.join(mixed)}")
     index = np.int32 if max(map(extent, arrays)) < NARROW else np.int64
-    arguments = [index(a) if isinstance(a, int) else a for a in arguments]
+    arguments = [index(a) if isinstance(a, (int, np.integer)) else a for a in arguments]
     return str(result.dtype), np.dtype(index).name, arguments
 
 
@@ -122,7 +122,8 @@ def lrn(x, scale, power, y, size, across, share, beta, k):
 def lrn_backward(dy, x, scale, power, y, dx, size, across, share):
     """See nn/lrn.py; share = 2 alpha beta / M."""
     _, H, W, C = x.shape
-    launch("lrn_backward", dx, dy, x, scale, power, y, dx, dx.size, H, W, C, *reach(size, across),
+    arrays = (a.astype(dx.dtype, copy=False) for a in (dy, x, scale, power, y))
+    launch("lrn_backward", dx, *arrays, dx, dx.size, H, W, C, *reach(size, across),
            float(share))  # fmt: skip
 
 

@@ -81,6 +81,7 @@ class Network:
 
     def forward(self, x, to=None, train=False):
         """bottom_up without the copy: the result is overwritten by the next call."""
+        self.top_shape = None  # unless all goes well
         if x.shape[1:] != self.input_shape:
             raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
         if to is not None and to not in self.layers:
@@ -164,7 +165,7 @@ class Network:
 
     def to(self, xp=np, dtype=None):
         """Move the parameters to the array library xp and, if given, to another dtype."""
-        self.paths, self.joined = {}, {}
+        self.paths, self.joined, self.top_shape = {}, {}, None
         for layer in self.layers.values():
             moved = {key: to_device(array, xp) for key, array in layer.params.items()}
             layer.params = {

@@ -88,6 +88,8 @@ def by_rows(matrix, dtype):
     matrix = matrix.astype(dtype, copy=False)
     down, along = (step // matrix.itemsize for step in matrix.strides)
     rows, columns = matrix.shape
+    if matrix.size == 0:
+        return matrix, 0, max(1, columns)
     if (along == 1 or columns == 1) and (down >= columns or rows == 1):
         return matrix, 0, max(down, columns)
     if (down == 1 or rows == 1) and (along >= rows or columns == 1):

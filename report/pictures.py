@@ -1,6 +1,7 @@
 """Samples as pictures: the grid, the sequence of figure 3, traces, a film."""
 
 import io
+import textwrap
 
 import numpy as np
 
@@ -40,7 +41,8 @@ def labelled(images, row_labels, column_labels, title, path):
     picture = mosaic(images, zoom=max(1, 84 // max(H, W)))
     height, width = picture.shape[:2]
     left = max(46, 6 + 6 * max(map(len, row_labels)))  # pixels
-    top, margin = 22 if any(column_labels) else 6, 24
+    lines = textwrap.wrap(title, (width + left) // 6)
+    top, margin = 22 if any(column_labels) else 6, 12 + 12 * len(lines)
     figure = plt.figure(figsize=((width + left + 6) / 100, (height + top + margin) / 100))
     axis = figure.add_axes(
         (left / (width + left + 6), 4 / (height + top + margin),
@@ -51,7 +53,8 @@ def labelled(images, row_labels, column_labels, title, path):
     axis.set_yticks((np.arange(R) + 0.5) * height / R, row_labels, fontsize=8)
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
-    figure.text(0.5, 1 - 4 / (height + top + margin), title, ha="center", va="top", fontsize=8)
+    figure.text(0.5, 1 - 4 / (height + top + margin), "\n".join(lines), ha="center", va="top",
+                fontsize=8)  # fmt: skip
     save_figure(figure, path, dpi=200)
 
 

@@ -119,7 +119,7 @@ def parser():
            "paper: the printed ones, with T = 0.001", choices=["auto", "paper"])  # fmt: skip
     option(
         "--iterations",
-        "trajectories of each chain",
+        "trajectories of each chain; the paper's are 500 for scores of colour images",
         type=number(int, low=1, high=10**9),
         metavar="N",
     )

@@ -51,7 +51,7 @@ PRESETS = {
                   "start": 1.0},
     },
 }  # fmt: skip
-SCORES = 5  # times the iterations of "paper", colour: 500 for AlexNet's scores
+SCORES = 5  # times as many iterations with "paper" for a score in colour: AlexNet's 500
 SCALES = {"grey": 1 / 256, "colour": 1 / 58}  # of pixels 0 .. 255, for which these sigmas are meant
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all
 ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "start": 1.0, "heat": 1.0}
@@ -132,9 +132,10 @@ def sampler_settings(given, input_shape, images):
 
 
 def is_score(settings, layers, input_shape):
-    """Whether the paper's settings are asked for a node that sees all of a colour image."""
-    whole = receptive_field(layers, settings["layer"]) is None
-    return settings["preset"] == "paper" and input_shape[2] > 1 and whole
+    """Whether the paper's chains are asked for of a node that sees all of a colour image."""
+    if settings["preset"] != "paper" or settings["sampler"] == "ascent":
+        return False
+    return input_shape[2] > 1 and receptive_field(layers, settings["layer"]) is None
 
 
 def checked_layer(settings, shapes):

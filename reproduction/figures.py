@@ -78,7 +78,7 @@ def figure3(settings):
         options = ["--unit", "0-9", "--chains", 1]
         differs = ["LeNet's ten digits, as no --weights of AlexNet are given"]
     job = sampling_job(place / "chains", settings, *options)
-    run_all([job], "figure3", 1)
+    run_all([job], "figure3", settings.device)
     shutil.copy(job.folder / "sequence.png", settings.out / "figure3.png")
     return report([job], "one chain on the starfish node of AlexNet, from noise on", differs)
 
@@ -134,7 +134,7 @@ def class_samples(name, settings):
     names = CLASSES[name][:2] if settings.quick else CLASSES[name]
     options = [*given_net(settings), "--unit", ",".join(names)]
     job = sampling_job(settings.out / name / "chains", settings, *options)
-    run_all([job], name, 1)
+    run_all([job], name, settings.device)
     shutil.copy(job.folder / "grid.png", settings.out / f"{name}.png")
     told = "samples from AlexNet's output nodes; 12 minutes a sample"
     return report([job], told, ["our settings of the chains, and not Caffe's weights"])

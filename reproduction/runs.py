@@ -8,10 +8,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from nn.backend import choose_device
+from nn.backend import gpus
 from report import sample_options, sample_settings, train_options, train_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +71,7 @@ class Job:
 
 def at_once(device):
     """How many runs share a device: one a core, but a GPU is for one alone."""
-    if choose_device(device)[0] is not np:
+    if device != "cpu" and gpus():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 

@@ -199,9 +199,11 @@ def test_top_down_begins_where_bottom_up_ended():
     for wrong in (np.zeros((1, *y.shape[1:])), np.zeros((2, *y.shape[1:], 1))):
         with pytest.raises(ValueError, match=f"but bottom_up gave .{len(y)}, "):
             net.top_down(wrong)
-    net.release()
-    with pytest.raises(ValueError, match="bottom_up has not been called"):
-        net.top_down(y)
+    for lose in (net.release, net.to):
+        y = net.bottom_up(np.zeros((2, *net.input_shape), np.float32))
+        lose()
+        with pytest.raises(ValueError, match="bottom_up has not been called"):
+            net.top_down(y)
 
 
 def test_names_that_are_none():

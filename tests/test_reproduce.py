@@ -60,6 +60,12 @@ def assert_one_line_at_the_end(result, *parts):
         assert part in last
 
 
+def test_figure3(tmp_path):
+    result = run("figure3", "--quick", "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "quick" / "figure3.png").stat().st_size > 10_000
+
+
 def test_figure4(tmp_path):
     result = run("figure4", "--quick", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
