@@ -2,6 +2,7 @@
 
 import numpy as np
 
+FLOAT32 = 1e-5  # of the largest number; the sums of toom_cook.py round by some 2e-6
 PIECEWISE_LINEAR = 2.0**-10  # exact for the central difference unless a kink is crossed
 SMOOTH = 1e-5
 
