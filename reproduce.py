@@ -8,21 +8,29 @@ import nn  # noqa: F401  before NumPy: nn/threads.py says why
 # isort: split
 from pathlib import Path
 
-from data.cifar import is_cifar
-from data.folder import is_image_folder
+from app.console import OneLineParser, absolute_path, fail_in_one_line, number
+from app.data.cifar import is_cifar
+from app.data.folder import is_image_folder
+from app.files import write_whole
+from app.paper import figures, tables, teaching
+from app.runs.folder import write_json
 from nn.backend import DEVICES
-from nn.files import write_whole
-from report.console import OneLineParser, absolute_path, fail_in_one_line, number
-from report.run_folder import write_json
-from reproduction import figures, tables, teaching
 
 TARGETS = {
     make.__name__: make
     for make in (
-        tables.table1, tables.table2, tables.table3, figures.figure3, figures.figure4,
-        figures.figure5, figures.figure6, figures.figure7, teaching.gradients, teaching.weights,
+        tables.table1,
+        tables.table2,
+        tables.table3,
+        figures.figure3,
+        figures.figure4,
+        figures.figure5,
+        figures.figure6,
+        figures.figure7,
+        teaching.gradients,
+        teaching.weights,
     )
-}  # fmt: skip
+}
 
 USED = {  # options that a target has a use for; --out is for all
     "table": ("seeds", "data", "quick", "device"),
@@ -62,14 +70,29 @@ def parser():
         help="images for the tables: ImageNet (train/CLASS/, val/CLASS/), CIFAR-10's binary files, "
         "or IDX files (default MNIST)",
     )
-    p.add_argument("--quick", action="store_true", default=False,
-                   help="a short try in minutes; its numbers mean little")  # fmt: skip
-    p.add_argument("--device", choices=DEVICES, default="auto",
-                   help="where to compute (default auto)")  # fmt: skip
-    p.add_argument("--weights", type=absolute_path, default=None, metavar="FILE",
-                   help="AlexNet's, for figures 3, 6 and 7: .onnx or .safetensors")  # fmt: skip
-    p.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER",
-                   help="where all is kept (default results)")  # fmt: skip
+    p.add_argument(
+        "--quick",
+        action="store_true",
+        default=False,
+        help="a short try in minutes; its numbers mean little",
+    )
+    p.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to compute (default auto)"
+    )
+    p.add_argument(
+        "--weights",
+        type=absolute_path,
+        default=None,
+        metavar="FILE",
+        help="AlexNet's, for figures 3, 6 and 7: .onnx or .safetensors",
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="where all is kept (default results)",
+    )
     return p
 
 

@@ -14,17 +14,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.ahead import ahead
-from data.load import load
+from app.console import by, fail_in_one_line, stop_signals, warn
+from app.data.ahead import ahead
+from app.data.load import load
+from app.formats.net import input_shape_of, open_network
+from app.formats.npz import save_weights
+from app.options.train import settings_and_folder
+from app.runs.folder import write_csv
+from app.runs.training import Training
 from nn.backend import choose_device, to_host
-from nn.load import input_shape_of, open_network
 from nn.memory import less_would_do
 from nn.nets import NETS
-from nn.weights import save_weights
-from report.console import by, fail_in_one_line, stop_signals, warn
-from report.run_folder import write_csv
-from report.train_options import settings_and_folder
-from training import Training
 
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
 
@@ -40,10 +40,11 @@ def run_epoch(training, run, stopped):
     shown = saved = time.perf_counter()
     pause = CHECKPOINT_SECONDS
     with (
-        tqdm(total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval)
-        as bar,
+        tqdm(
+            total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval
+        ) as bar,
         closing(reader) as batches,
-    ):  # fmt: skip
+    ):
         for images, labels, known in batches:
             began = time.perf_counter()
             training.step(images, labels, known)
@@ -69,12 +70,21 @@ def net_and_data(settings):
     s = settings
     shape = input_shape_of(s["net"])
     pixels = {name: s[f"pixel_{name}"] for name in ("scale", "mean", "order")}
-    train, test = load(s["data"], s["classes"], s["limit"], shape, pixels, s["prepared"],
-                       s["threads"], s["skip_broken"])  # fmt: skip
+    train, test = load(
+        s["data"],
+        s["classes"],
+        s["limit"],
+        shape,
+        pixels,
+        s["prepared"],
+        s["threads"],
+        s["skip_broken"],
+    )
     if s["mode"] != "dg":
         train.need_every_class()
-    network, _ = open_network(s["net"], s["weights"], train.shape, train.classes, s["filler"],
-                              s["seed"])  # fmt: skip
+    network, _ = open_network(
+        s["net"], s["weights"], train.shape, train.classes, s["filler"], s["seed"]
+    )
     if network.shapes[network.last] != (train.classes,):
         raise ValueError(
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
@@ -146,7 +156,7 @@ def main(argv=None):
                     file=sys.stderr,
                 )
                 sys.exit(128 + stopped[0])
-        from report.curves import training_curves  # matplotlib takes a while to load
+        from app.pictures.curves import training_curves  # matplotlib takes a while to load
 
         rows = training.rows
         write_csv(run.path / "metrics.csv", rows)

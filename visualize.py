@@ -14,22 +14,31 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from app.console import fail_in_one_line, stop_signals, warn
+from app.formats.npz import save_npz
+from app.options.visualize import settings_and_folder
+from app.runs.folder import write_json
+from app.runs.node import STAGES, NodeChains, growing, load_network
 from nn.backend import choose_device
 from nn.memory import less_would_do
-from nn.weights import save_npz
-from report.console import fail_in_one_line, stop_signals, warn
-from report.run_folder import write_json
-from report.sample_options import settings_and_folder
-from sampling import STAGES, NodeChains, growing, load_network
 
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
 MOST_SHOWN = 24  # rows and columns of a picture
 # Of the table of diagnostics: {name: (head, width)}.
-COLUMNS = {"acceptance": ("acceptance", 10), "energy_error": ("energy error", 12),
-           "divergences": ("divergences", 11), "ess": ("ESS", 5), "rhat": ("R-hat", 5),
-           "score": ("score", 8), "step_size": ("step size", 9)}  # fmt: skip
-ASCENT_COLUMNS = {"score": ("score", 8), "energy_change": ("energy change", 13),
-                  "step_size": ("step size", 9)}  # fmt: skip
+COLUMNS = {
+    "acceptance": ("acceptance", 10),
+    "energy_error": ("energy error", 12),
+    "divergences": ("divergences", 11),
+    "ess": ("ESS", 5),
+    "rhat": ("R-hat", 5),
+    "score": ("score", 8),
+    "step_size": ("step size", 9),
+}
+ASCENT_COLUMNS = {
+    "score": ("score", 8),
+    "energy_change": ("energy change", 13),
+    "step_size": ("step size", 9),
+}
 
 
 def run_chains(chains, run, stopped):
@@ -63,7 +72,7 @@ def run_chains(chains, run, stopped):
 
 def write_results(chains, run, told, device):
     """Samples, pictures, and last the diagnostics: they say that all the rest is there."""
-    from report.pictures import film, labelled, traces  # matplotlib takes a while to load
+    from app.pictures.images import film, labelled, traces  # matplotlib takes a while to load
 
     s = chains.settings
     samples = chains.pictures()
@@ -82,8 +91,13 @@ def write_results(chains, run, told, device):
     labelled(
         sequence, rows, [str(i) for i in stages], f"{title}: one chain", run.path / "sequence.png"
     )
-    traces(*(chains.trace(name, chains.units) for name in ("score", "energy", "probability")),
-           s["unit"], chains.warm_up, title, run.path / "trace.png")  # fmt: skip
+    traces(
+        *(chains.trace(name, chains.units) for name in ("score", "energy", "probability")),
+        s["unit"],
+        chains.warm_up,
+        title,
+        run.path / "trace.png",
+    )
     if s["film"]:
         frames = [frame[:MOST_SHOWN, :MOST_SHOWN] for _, frame in sorted(chains.frames.items())]
         film(frames, run.path / "film.gif")
@@ -135,8 +149,10 @@ def report(found, rounding, settings):
     step = np.median([row["step_size"] for row in found])
     lower = f"lower --step-size (it was {step:.3g})"
     if ascent:
-        said(lambda row: row["energy_change"] is None or row["energy_change"] > 0,
-             f"the energy rose, and should fall: {lower}")  # fmt: skip
+        said(
+            lambda row: row["energy_change"] is None or row["energy_change"] > 0,
+            f"the energy rose, and should fall: {lower}",
+        )
         return
     lower += " or raise --temperature"
     said(lambda row: row["chains_that_never_moved"], f"some chains never moved: {lower}")

@@ -75,22 +75,46 @@ def torch_tasks(form, device):
 
     norm = partial(nn.LocalResponseNorm, 5, alpha=1e-4, beta=0.75, k=1.0)
     model = nn.Sequential(
-        nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), pool(),
-        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), pool(),
-        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), pool(), nn.Flatten(),
-        nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(),
-        nn.Dropout(), nn.Linear(4096, CLASSES),
-    ).to(**there)  # fmt: skip
+        nn.Conv2d(3, 96, 11, 4),
+        nn.ReLU(),
+        norm(),
+        pool(),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2),
+        nn.ReLU(),
+        norm(),
+        pool(),
+        nn.Conv2d(256, 384, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 384, 3, padding=1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1, groups=2),
+        nn.ReLU(),
+        pool(),
+        nn.Flatten(),
+        nn.Linear(9216, 4096),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(4096, CLASSES),
+    ).to(**there)
     sgd = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
     x = torch.rand(batch(device), 3, 227, 227).to(**there)
     labels = torch.randint(0, CLASSES, (len(x),)).to(there["device"])
     node = nn.Sequential(
-        nn.Conv2d(3, 64, 11, 4), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5), nn.ReLU(),
-        nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3), nn.ReLU(), nn.Conv2d(384, 256, 3), nn.ReLU(),
+        nn.Conv2d(3, 64, 11, 4),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3),
+        nn.ReLU(),
         nn.Conv2d(256, 256, 3),
-    ).to(**there)  # fmt: skip
+    ).to(**there)
     node.requires_grad_(False)
     seen = torch.rand(4, 3, 163, 163).to(**there)
 

@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 
+from app.console import fail_in_one_line
 from benchmarks.versus import memory
 from losses.generative import generative_loss
 from nn.backend import DEVICES, choose_device
@@ -23,7 +24,6 @@ from nn.nets import build
 from nn.parallel import parallel
 from nn.sgd import SGD
 from nn.threads import THREADS
-from report.console import fail_in_one_line
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 SIDES = (99, 163, 227, 323)  # pixels

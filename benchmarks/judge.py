@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data.load import load
+from app import ASSETS
+from app.console import fail_in_one_line
+from app.data.load import load
+from app.formats.npz import load_npz, load_weights
+from app.runs.folder import write_json
 from nn.nets import build
-from nn.weights import load_npz, load_weights
-from report.console import fail_in_one_line
-from report.run_folder import write_json
 
-JUDGE = Path(__file__).resolve().parent.parent / "assets" / "lenet-judge.npz"
+JUDGE = ASSETS / "lenet-judge.npz"
 NEIGHBOURS = 9
 PAIRS_OF = 300  # MNIST images of a class whose distances are taken
 

@@ -13,8 +13,12 @@ from functools import partial
 from benchmarks.versus import compare, our_device, torch_form
 
 BATCH, UNIT = 64, 3
-SAMPLES = {"df/dx, 1 image": 1, "df/dx, 16 images": 16, "df/dx, 64 images": 64,
-           "df/dx, 1,024 images": 1024}  # fmt: skip
+SAMPLES = {
+    "df/dx, 1 image": 1,
+    "df/dx, 16 images": 16,
+    "df/dx, 64 images": 64,
+    "df/dx, 1,024 images": 1024,
+}
 
 
 def ours(device):
@@ -68,9 +72,15 @@ def torch_tasks(form, device):
 
     there, wrap, wait = torch_form(form, device, torch)
     model = nn.Sequential(
-        nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
-    ).to(**there)  # fmt: skip
+        nn.Conv2d(1, 20, 5),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(800, 500),
+        nn.ReLU(),
+        nn.Linear(500, 10),
+    ).to(**there)
     sgd = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
     x = torch.rand(1024, 1, 28, 28).to(**there)
     labels = torch.randint(0, 10, (BATCH,)).to(there["device"])

@@ -12,19 +12,19 @@ import nn  # noqa: F401  before NumPy: nn/threads.py says why
 import argparse
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 
+from app import ASSETS
+from app.console import fail_in_one_line, number
+from app.formats.net import open_network
 from hmc.energy import NodeEnergy
 from hmc.sampler import HMC
 from nn.backend import DEVICES, choose_device, to_device
-from nn.load import open_network
 from nn.parallel import parallel
 from nn.threads import THREADS
-from report.console import fail_in_one_line, number
 
-WEIGHTS = Path(__file__).parent.parent / "assets" / "lenet-dg.npz"
+WEIGHTS = ASSETS / "lenet-dg.npz"
 ITERATIONS, STEPS, PAPER = 300, 100, 24  # PAPER: seconds
 SIGMA, TEMPERATURE, MASS, STEP_SIZE = 10, 0.001, 0.01, 1e-4
 

@@ -13,7 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from report.console import number
+from app.console import number
 
 LONGEST_TURN = 0.5  # seconds
 OURS, USUAL, CHANNELS_LAST = "this project", "PyTorch", "PyTorch, channels_last"
@@ -152,9 +152,11 @@ def compare(description, ours, torch_tasks, repeats, rounds):
     parser.add_argument("--threads", type=few, default=cores, help=f"default {cores}")
     parser.add_argument("--rounds", type=few, default=rounds, help=f"default {rounds}")
     parser.add_argument(
-        "--device", choices=["cpu", "gpu", "gpu-tf32"], default="cpu",
+        "--device",
+        choices=["cpu", "gpu", "gpu-tf32"],
+        default="cpu",
         help="default cpu; gpu-tf32: products of both libraries rounded to 10 bits",
-    )  # fmt: skip
+    )
     options = parser.parse_args()
 
     os.environ["OMP_NUM_THREADS"] = str(options.threads)

@@ -72,9 +72,15 @@ class HMC:
         uniform = rng.random(n)
 
         x, value, gradient, error = self.trajectory(
-            state.x, state.value, state.gradient, momentum, step_size,
-            steps=self.steps, mass=self.mass, temperature=self.temperature,
-        )  # fmt: skip
+            state.x,
+            state.value,
+            state.gradient,
+            momentum,
+            step_size,
+            steps=self.steps,
+            mass=self.mass,
+            temperature=self.temperature,
+        )
         error = to_host(error)
         divergent = ~(np.abs(error) < DIVERGENT)
         probability = np.where(np.isfinite(error), np.exp(np.minimum(0, -error)), 0.0)

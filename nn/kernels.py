@@ -94,8 +94,26 @@ def max_pool(x, geometry, value, argmax):
     (KH, KW), (SH, SW), (OH, OW), ((top, _), (left, _)) = geometry
     _, H, W, C = x.shape
     x = side_by_side(x)
-    launch("max_pool", value, x, value, argmax, value.size, H, W, C, OH, OW, KH, KW, SH, SW, top,
-           left, *offsets(x))  # fmt: skip
+    launch(
+        "max_pool",
+        value,
+        x,
+        value,
+        argmax,
+        value.size,
+        H,
+        W,
+        C,
+        OH,
+        OW,
+        KH,
+        KW,
+        SH,
+        SW,
+        top,
+        left,
+        *offsets(x),
+    )
 
 
 def argmax_unpool(dy, argmax, kernel, stride, top, left, dx):
@@ -103,8 +121,24 @@ def argmax_unpool(dy, argmax, kernel, stride, top, left, dx):
     _, H, W, C = dx.shape
     _, OH, OW, _ = dy.shape
     dy = side_by_side(dy)
-    launch("argmax_unpool", dx, dy, argmax, dx, dx.size, H, W, C, OH, OW, *kernel, *stride, top,
-           left, *offsets(dy))  # fmt: skip
+    launch(
+        "argmax_unpool",
+        dx,
+        dy,
+        argmax,
+        dx,
+        dx.size,
+        H,
+        W,
+        C,
+        OH,
+        OW,
+        *kernel,
+        *stride,
+        top,
+        left,
+        *offsets(dy),
+    )
 
 
 def reach(size, across):
@@ -115,16 +149,29 @@ def reach(size, across):
 def lrn(x, scale, power, y, size, across, share, beta, k):
     """See nn/lrn.py; share = alpha / M."""
     _, H, W, C = x.shape
-    launch("lrn", y, x, scale, power, y, y.size, H, W, C, *reach(size, across), float(share),
-           float(beta), float(k))  # fmt: skip
+    launch(
+        "lrn",
+        y,
+        x,
+        scale,
+        power,
+        y,
+        y.size,
+        H,
+        W,
+        C,
+        *reach(size, across),
+        float(share),
+        float(beta),
+        float(k),
+    )
 
 
 def lrn_backward(dy, x, scale, power, y, dx, size, across, share):
     """See nn/lrn.py; share = 2 alpha beta / M."""
     _, H, W, C = x.shape
     arrays = (a.astype(dx.dtype, copy=False) for a in (dy, x, scale, power, y))
-    launch("lrn_backward", dx, *arrays, dx, dx.size, H, W, C, *reach(size, across),
-           float(share))  # fmt: skip
+    launch("lrn_backward", dx, *arrays, dx, dx.size, H, W, C, *reach(size, across), float(share))
 
 
 def bias_relu(y, b, positive):

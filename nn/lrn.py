@@ -31,8 +31,17 @@ class LRN(Layer):
             self.x = xp.ascontiguousarray(x)
             self.scale, self.power, self.y = (get(n, x.shape, x.dtype, xp) for n in "spy")
             share = self.alpha / self.neighbours
-            kernels.lrn(self.x, self.scale, self.power, self.y, self.size, self.across, share,
-                        self.beta, self.k)  # fmt: skip
+            kernels.lrn(
+                self.x,
+                self.scale,
+                self.power,
+                self.y,
+                self.size,
+                self.across,
+                share,
+                self.beta,
+                self.k,
+            )
             return self.y
         squares = xp.multiply(x, x, out=get("squares", x.shape, x.dtype, xp))
         scale = self.neighbour_sum(squares, "scale")
@@ -49,8 +58,17 @@ class LRN(Layer):
         if xp is not np:
             dx = get("dx", dy.shape, dy.dtype, xp)
             share = 2 * self.alpha * self.beta / self.neighbours
-            kernels.lrn_backward(xp.ascontiguousarray(dy), self.x, self.scale, self.power, self.y,
-                                 dx, self.size, self.across, share)  # fmt: skip
+            kernels.lrn_backward(
+                xp.ascontiguousarray(dy),
+                self.x,
+                self.scale,
+                self.power,
+                self.y,
+                dx,
+                self.size,
+                self.across,
+                share,
+            )
             return dx
         ratio = xp.multiply(dy, self.y, out=get("squares", dy.shape, dy.dtype, xp))
         ratio /= self.scale

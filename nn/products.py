@@ -11,8 +11,10 @@ from functools import cache
 
 from nn.backend import array_module, cublas
 
-GEMM = {"float32": ("cublasSgemm_v2", ctypes.c_float),
-        "float64": ("cublasDgemm_v2", ctypes.c_double)}  # fmt: skip
+GEMM = {
+    "float32": ("cublasSgemm_v2", ctypes.c_float),
+    "float64": ("cublasDgemm_v2", ctypes.c_double),
+}
 WORKSPACE = 2**25  # bytes, as NVIDIA recommends for Hopper
 LARGEST = 2**31 - 1  # size and step that cuBLAS takes
 TF32 = 3  # CUBLAS_TF32_TENSOR_OP_MATH
@@ -78,8 +80,22 @@ class CuBLAS:
         one, zero = number(1), number(0)
         if max(m, n, k, a_step, b_step, out_step) > LARGEST:
             raise ValueError(f"cuBLAS counts up to {LARGEST}: {a.shape} times {b.shape}")
-        self.call(gemm, b_turned, a_turned, n, m, k, ctypes.byref(one), pointer(b), b_step,
-                  pointer(a), a_step, ctypes.byref(zero), pointer(out), out_step)  # fmt: skip
+        self.call(
+            gemm,
+            b_turned,
+            a_turned,
+            n,
+            m,
+            k,
+            ctypes.byref(one),
+            pointer(b),
+            b_step,
+            pointer(a),
+            a_step,
+            ctypes.byref(zero),
+            pointer(out),
+            out_step,
+        )
 
 
 def by_rows(matrix, dtype):

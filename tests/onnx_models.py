@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from app.formats.onnx.reader import read_onnx
 from nn.network import Network
-from nn.onnx_import import read_onnx
 
 EXPORTED = Path(__file__).parent / "exported"
 F32 = np.float32

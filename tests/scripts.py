@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nn.weights import load_npz
+from app.formats.npz import load_npz
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,8 +46,10 @@ def until_finished(how, waits, script, *options):
     for wait in [*waits, 100]:
         process = subprocess.Popen(
             command(script, *options, "--resume"),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         start = time.monotonic()
         while process.poll() is None and time.monotonic() - start < wait:
             time.sleep(0.01)

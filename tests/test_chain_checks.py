@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmc.chains import Chains
+from app.runs.chains import Chains
 from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
 from hmc.forecast import forecast
 from hmc.sampler import HMC
@@ -65,8 +65,13 @@ def test_forecast_of_printed_and_other_settings(iterations, settings, theta, rem
     assert (word in told.warning) if word else not told.warning
 
 
-@given(st.floats(1e-6, 1e-2), st.integers(1, 100), st.floats(0.1, 100), st.floats(1e-4, 10),
-       st.floats(1e-4, 10))  # fmt: skip
+@given(
+    st.floats(1e-6, 1e-2),
+    st.integers(1, 100),
+    st.floats(0.1, 100),
+    st.floats(1e-4, 10),
+    st.floats(1e-4, 10),
+)
 def test_settings_that_a_forecast_recommends_are_good(eps, steps, sigma, mass, temperature):
     told = forecast(50, eps, steps, sigma, mass, temperature)
     if told.warning:
@@ -138,8 +143,15 @@ def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0, temperature=1.0):
     sampler = HMC(energy, 0.002, steps, jitter=0.2, temperature=temperature)
     tuning = RobbinsMonro(0.002, 200, 0.8, largest)
     x = np.full((200, 5), 3.0)
-    return Chains(sampler, x, np.random.default_rng(seed), lambda state: {"score": state.x[:, 0]},
-                  warm_up=100, tuning=tuning, heat=heat)  # fmt: skip
+    return Chains(
+        sampler,
+        x,
+        np.random.default_rng(seed),
+        lambda state: {"score": state.x[:, 0]},
+        warm_up=100,
+        tuning=tuning,
+        heat=heat,
+    )
 
 
 @pytest.mark.parametrize(("heat", "final"), [(1.0, 1.0), (100.0, 1.0), (100.0, 0.25), (1.0, 0.25)])

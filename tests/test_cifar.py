@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data import cifar
-from data.load import load
+from app.data import cifar
+from app.data.load import load
 
 
 def cifar_folder(path, rng, count=20):

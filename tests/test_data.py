@@ -5,9 +5,9 @@ import gzip
 import numpy as np
 import pytest
 
-from data.idx import read_idx
-from data.labels import labelled_and_not, rounds
-from data.load import load
+from app.data.idx import read_idx
+from app.data.labels import labelled_and_not, rounds
+from app.data.load import load
 from tests.conftest import idx_bytes
 
 
@@ -46,8 +46,10 @@ def test_limit_and_classes(small_data):
     ):
         load(small_data, classes=8)
     train.need_every_class()
-    for classes, limit, message in [(10, 3, "class 3, 4, 5, 6, 7, ... among 3"),
-                                    (12, None, "class 10, 11 among 96")]:  # fmt: skip
+    for classes, limit, message in [
+        (10, 3, "class 3, 4, 5, 6, 7, ... among 3"),
+        (12, None, "class 10, 11 among 96"),
+    ]:
         with pytest.raises(ValueError, match=message):
             load(small_data, classes, limit)[0].need_every_class()
 
@@ -91,7 +93,9 @@ def test_broken_files_are_named(small_data, how, message):
 def test_sizes_beyond_memory_are_not_believed(tmp_path):
     path = tmp_path / "huge"
     path.write_bytes(bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"data")
-    with pytest.raises(ValueError, match="truncated: 4 bytes of data, expected 79228162458924105385300197375"):  # fmt: skip  # noqa: E501
+    with pytest.raises(
+        ValueError, match="truncated: 4 bytes of data, expected 79228162458924105385300197375"
+    ):  # noqa: E501
         read_idx(path, 3)
 
 

@@ -15,8 +15,13 @@ from nn.relu import ReLU
 
 
 def small_net(channels=2):
-    layers = [("conv1", Conv(4, 3)), ("relu1", ReLU()), ("pool1", MaxPool(2, 2)),
-              ("conv2", Conv(5, 3)), ("fc", Linear(3))]  # fmt: skip
+    layers = [
+        ("conv1", Conv(4, 3)),
+        ("relu1", ReLU()),
+        ("pool1", MaxPool(2, 2)),
+        ("conv2", Conv(5, 3)),
+        ("fc", Linear(3)),
+    ]
     return Network(layers, (10, 12, channels), np.random.default_rng(0))
 
 

@@ -27,8 +27,14 @@ def test_images_of_other_shapes_may_come_in_between(fast):
     exact.params = {name: w.astype(np.float64) for name, w in layer.params.items()}
     pool = MaxPool(2, 2)
     used = fast if pooled else layer.replica()
-    for N, side, train in [(4, 12, True), (9, 12, False), (4, 12, True), (4, 14, True),
-                           (4, 12, False), (4, 12, True)]:  # fmt: skip
+    for N, side, train in [
+        (4, 12, True),
+        (9, 12, False),
+        (4, 12, True),
+        (4, 14, True),
+        (4, 12, False),
+        (4, 12, True),
+    ]:
         for _ in range(2):
             x = rng.standard_normal((N, side, side, C)).astype(np.float32)
             y, expected = used.forward(x, train), exact.forward(x.astype(np.float64))

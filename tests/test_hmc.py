@@ -151,9 +151,11 @@ def test_moments_of_gaussians(name, eps, steps, mass, jitter):
     assert 0.5 < acceptance <= 1
     for estimate, truth in (
         (draws.mean(axis=0), mean),
-        (np.einsum("tci,tcj->cij", draws - mean, draws - mean) / len(draws),
-         np.linalg.inv(precision)),
-    ):  # fmt: skip
+        (
+            np.einsum("tci,tcj->cij", draws - mean, draws - mean) / len(draws),
+            np.linalg.inv(precision),
+        ),
+    ):
         standard_error = estimate.std(axis=0, ddof=1) / math.sqrt(chains)
         assert (np.abs(estimate.mean(axis=0) - truth) < 4 * standard_error).all()
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import folder
-from data.ahead import ahead
-from data.images import Images, Pixels
-from data.load import load
+from app.data import folder
+from app.data.ahead import ahead
+from app.data.images import Images, Pixels
+from app.data.load import load
 from tests import scripts
 
 SHAPE = (20, 24, 3)
@@ -257,12 +257,22 @@ def test_a_full_disk_while_preparing_is_one_line(images, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
-    result = scripts.run("train.py", *TINY, "--data", images, "--net", "cifar10-quick",
-                         "--out", tmp_path / "run", preexec_fn=limit)  # fmt: skip
+    result = scripts.run(
+        "train.py",
+        *TINY,
+        "--data",
+        images,
+        "--net",
+        "cifar10-quick",
+        "--out",
+        tmp_path / "run",
+        preexec_fn=limit,
+    )
     assert result.returncode == 2
     assert result.stderr.rstrip().split("\n")[-1].startswith("train.py: error: ")
     assert "File too large" in result.stderr
     assert "Traceback" not in result.stderr
-    again = scripts.run("train.py", *TINY, "--data", images, "--net", "cifar10-quick",
-                        "--out", tmp_path / "run")  # fmt: skip
+    again = scripts.run(
+        "train.py", *TINY, "--data", images, "--net", "cifar10-quick", "--out", tmp_path / "run"
+    )
     assert again.returncode == 0, again.stderr

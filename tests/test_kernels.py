@@ -53,8 +53,16 @@ def compiled(tmp_path_factory):
         code, parameters = as_loops(kernels.source(*types))
         place = tmp_path_factory.mktemp("-".join(types))
         (place / "kernels.cpp").write_text(code)
-        command = [compiler, "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-o",
-                   place / "kernels.so", place / "kernels.cpp"]  # fmt: skip
+        command = [
+            compiler,
+            "-O1",
+            "-shared",
+            "-fPIC",
+            "-ffp-contract=off",
+            "-o",
+            place / "kernels.so",
+            place / "kernels.cpp",
+        ]
         subprocess.run(command, check=True)
         made[types] = ctypes.CDLL(str(place / "kernels.so")), parameters
     return made
@@ -165,8 +173,9 @@ def test_lrn(on_cpu, across, size, seed):
     share = layer.alpha / layer.neighbours
     kernels.lrn(x, found.scale, found.power, found.y, size, across, share, layer.beta, layer.k)
     np.testing.assert_allclose(found.y, y, rtol=1e-12)
-    kernels.lrn_backward(dy, x, found.scale, found.power, found.y, found.dx, size, across,
-                         2 * layer.beta * share)  # fmt: skip
+    kernels.lrn_backward(
+        dy, x, found.scale, found.power, found.y, found.dx, size, across, 2 * layer.beta * share
+    )
     np.testing.assert_allclose(found.dx, dx, rtol=1e-9, atol=1e-12)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nn.load import open_network
-from nn.weights import load_npz
+from app.formats.net import open_network
+from app.formats.npz import load_npz
 from tests import scripts
 
 RATES = {"alexnet": 0.01, "zeilerfergus": 0.001}
@@ -29,8 +29,22 @@ def colours(tmp_path_factory):
 
 
 def options(net, colours, mode, epochs):
-    return ["--net", net, "--data", colours, "--mode", mode, "--epochs", epochs,
-            "--batch-size", 8, "--lr", RATES[net], "--threads", 2]  # fmt: skip
+    return [
+        "--net",
+        net,
+        "--data",
+        colours,
+        "--mode",
+        mode,
+        "--epochs",
+        epochs,
+        "--batch-size",
+        8,
+        "--lr",
+        RATES[net],
+        "--threads",
+        2,
+    ]
 
 
 @pytest.mark.slow

@@ -98,8 +98,14 @@ def test_relu(xp, seed, shape):
     assert layer_errors(layer, x, rng)["x"] < TOLERANCE
 
 
-@given(seed=seeds, N=st.integers(1, 3), H=st.integers(1, 3), W=st.integers(1, 3),
-       C=st.integers(1, 3), F=st.integers(1, 4))  # fmt: skip
+@given(
+    seed=seeds,
+    N=st.integers(1, 3),
+    H=st.integers(1, 3),
+    W=st.integers(1, 3),
+    C=st.integers(1, 3),
+    F=st.integers(1, 4),
+)
 def test_linear(xp, seed, N, H, W, C, F):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((N, H, W, C))

@@ -34,8 +34,9 @@ def test_lrn_by_hand(xp):
     across = OnDevice(LRN(3, alpha=3.0, beta=1.0), xp).forward(x)
     np.testing.assert_allclose(across.ravel(), [1 / 6, 2 / 15, 3 / 14])
     within = OnDevice(LRN(3, alpha=9.0, beta=1.0, across=False), xp)
-    np.testing.assert_allclose(within.forward(x.reshape(1, 3, 1, 1)).ravel(),
-                               [1 / 6, 2 / 15, 3 / 14])  # fmt: skip
+    np.testing.assert_allclose(
+        within.forward(x.reshape(1, 3, 1, 1)).ravel(), [1 / 6, 2 / 15, 3 / 14]
+    )
 
 
 def test_a_neighbourhood_has_a_middle():

@@ -69,9 +69,17 @@ def test_release_keeps_the_parameters_alone(net):
 def test_training_says_which_batch_would_fit(tmp_path):
     limit = 2**31
     result = run(
-        "train.py", "--batch-size", 60_000, "--mode", "dg", "--threads", 1, "--out", tmp_path / "r",
+        "train.py",
+        "--batch-size",
+        60_000,
+        "--mode",
+        "dg",
+        "--threads",
+        1,
+        "--out",
+        tmp_path / "r",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )  # fmt: skip
+    )
     assert_one_line(
         result, 1, "out of memory", "; about --batch-size ", "would fit, instead of 60000"
     )

@@ -7,15 +7,35 @@ from nn.nets import NETS, build
 
 SIZES = {
     "lenet": (431_080, {"conv1": (24, 24, 20), "pool2": (4, 4, 50), "fc2": (10,)}),
-    "alexnet": (60_965_224, {"conv1": (55, 55, 96), "pool1": (27, 27, 96),
-        "conv2": (27, 27, 256), "pool2": (13, 13, 256), "conv5": (13, 13, 256),
-        "pool5": (6, 6, 256), "fc8": (1000,)}),
-    "zeilerfergus": (62_357_608, {"conv1": (110, 110, 96), "pool1": (55, 55, 96),
-        "conv2": (26, 26, 256), "pool2": (13, 13, 256), "pool5": (6, 6, 256), "fc8": (1000,)}),
-    "alexnet-torchvision": (61_100_840, {"conv1": (55, 55, 64), "conv2": (27, 27, 192),
-        "pool5": (6, 6, 256), "fc8": (1000,)}),
+    "alexnet": (
+        60_965_224,
+        {
+            "conv1": (55, 55, 96),
+            "pool1": (27, 27, 96),
+            "conv2": (27, 27, 256),
+            "pool2": (13, 13, 256),
+            "conv5": (13, 13, 256),
+            "pool5": (6, 6, 256),
+            "fc8": (1000,),
+        },
+    ),
+    "zeilerfergus": (
+        62_357_608,
+        {
+            "conv1": (110, 110, 96),
+            "pool1": (55, 55, 96),
+            "conv2": (26, 26, 256),
+            "pool2": (13, 13, 256),
+            "pool5": (6, 6, 256),
+            "fc8": (1000,),
+        },
+    ),
+    "alexnet-torchvision": (
+        61_100_840,
+        {"conv1": (55, 55, 64), "conv2": (27, 27, 192), "pool5": (6, 6, 256), "fc8": (1000,)},
+    ),
     "cifar10-quick": (145_578, {"pool1": (16, 16, 32), "pool2": (8, 8, 32), "pool3": (4, 4, 64)}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -55,7 +75,10 @@ def test_a_node_in_its_field_is_the_node_in_the_midst_of_an_image():
     )  # up from conv3's window through pool2, conv2, pool1, conv1
     np.testing.assert_allclose(
         field.bottom_up(x[:, first : first + 99, first : first + 99])[0, 0, 0],
-        whole, rtol=1e-3, atol=1e-4)  # fmt: skip
+        whole,
+        rtol=1e-3,
+        atol=1e-4,
+    )
 
 
 def test_the_lower_part():

@@ -167,8 +167,12 @@ def test_receptive_fields_and_the_part_below_a_layer():
         # What the unit sees in its own field is what it sees there in a whole image.
         x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
         whole = net.bottom_up(x, to=name)
-        np.testing.assert_allclose(part.bottom_up(x[:, : field[0], : field[1]])[:, 0, 0],
-                                   whole[:, 0, 0], rtol=1e-4, atol=1e-5)  # fmt: skip
+        np.testing.assert_allclose(
+            part.bottom_up(x[:, : field[0], : field[1]])[:, 0, 0],
+            whole[:, 0, 0],
+            rtol=1e-4,
+            atol=1e-5,
+        )
     assert net.receptive_field("fc2") == (28, 28)
     assert net.up_to("fc1").shapes["fc1"] == (500,)
     with pytest.raises(ValueError, match="layer conv1 on an input of .* no room"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from nn.onnx_import import read_onnx
+from app.formats.onnx.reader import read_onnx
 from tests.gradcheck import relative_error
 from tests.onnx_models import CONSTANTS, CONV, EXPORTED, F32, GEMM, images, imported, save, theirs
 from tests.test_onnx_import import softmax

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from onnx import TensorProto, helper, numpy_helper
 
+from app.formats.onnx.reader import read_onnx
 from nn.conv import Conv
 from nn.dropout import Dropout
-from nn.onnx_import import read_onnx
 from tests.cases import seeds
 from tests.onnx_models import (
     CONSTANTS,
@@ -67,11 +67,15 @@ REFUSED = {
     "softmax": ([SOFTMAX, RELU], "Relu 'relu1': comes after Softmax 'softmax0', which"),
     "softmax of W": ([("Softmax", [""], {})], "is over the axis -1, which is not that of the cl"),
     "only softmax": ([SOFTMAX], "there are no layers in it"),
-    "training": ([("BatchNormalization", ["", *["three"] * 4], {"training_mode": 1})],
-        "'batchnormalization0': is in training mode: export the net in evaluation mode"),
+    "training": (
+        [("BatchNormalization", ["", *["three"] * 4], {"training_mode": 1})],
+        "'batchnormalization0': is in training mode: export the net in evaluation mode",
+    ),
     "norm": ([("BatchNormalization", ["", *["row"] * 4], {})], "has .7,. numbers for 3 channels"),
-    "norm of flat": ([CONV, FLATTEN, ("Mul", ["", "flat"], {}), RELU],
-        "Relu 'relu3': comes after Mul 'mul2', which could only be part of a Gemm"),
+    "norm of flat": (
+        [CONV, FLATTEN, ("Mul", ["", "flat"], {}), RELU],
+        "Relu 'relu3': comes after Mul 'mul2', which could only be part of a Gemm",
+    ),
     "norm at the end": ([CONV, FLATTEN, ("Mul", ["", "flat"], {})], "Mul 'mul2': no Gemm follows"),
     "batch": ([CONV, ("Reshape", ["", "target"], {})], r"reshapes to \[1, 80\]"),
     "flatten": ([("Flatten", [""], {"axis": 2})], "flattens the images of a batch together"),
@@ -81,7 +85,7 @@ REFUSED = {
     "mean": ([("ReduceMean", [""], {"axes": [1, 2]})], r"takes means over the axes \[1, 2\]"),
     "even LRN": ([("LRN", [""], {"size": 4})], "LRN 'lrn0': the neighbourhood must be of odd siz"),
     "dropout": ([("Dropout", ["", "one"], {})], "Dropout 'dropout0': the dropout probability mus"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)

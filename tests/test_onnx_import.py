@@ -18,13 +18,29 @@ def softmax(scores):
 NETS = {
     "two_layers": ([None], ["sub", "conv", "relu", "fc"]),
     "lenet": ([None], ["conv1", "MaxPool", "conv2", "MaxPool_1", "fc1", "Relu", "fc2"]),
-    "alexnet": ([None], [*(f"features.{i}" for i in range(8)),
-        "classifier.1", "classifier.2", "classifier.3"]),
-    "alexnet_old": ([None], [*(f"features.{i}" for i in range(8)),
-        "classifier.1", "classifier.2", "classifier.3"]),
-    "vgg": ([(16, 16, 3), (4, 5, 3), (33, 18, 3)], ["features.0", "features.1", "features.3",
-        "features.4", "features.5", "features.7", "features.8", "avgpool", "fc"]),
-}  # fmt: skip
+    "alexnet": (
+        [None],
+        [*(f"features.{i}" for i in range(8)), "classifier.1", "classifier.2", "classifier.3"],
+    ),
+    "alexnet_old": (
+        [None],
+        [*(f"features.{i}" for i in range(8)), "classifier.1", "classifier.2", "classifier.3"],
+    ),
+    "vgg": (
+        [(16, 16, 3), (4, 5, 3), (33, 18, 3)],
+        [
+            "features.0",
+            "features.1",
+            "features.3",
+            "features.4",
+            "features.5",
+            "features.7",
+            "features.8",
+            "avgpool",
+            "fc",
+        ],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from nn.files import write_whole
+from app.files import write_whole
+from app.formats.npz import load_npz, save_npz
 from nn.fillers import constant, xavier, xavier_caffe2014
 from nn.linear import Linear
 from nn.nets import build
 from nn.network import Network
 from nn.sgd import POLICIES, SGD
-from nn.weights import load_npz, save_npz
 
 
 def test_set_params_lists_every_misfit():

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from reproduction.figures import CLASSES
-from reproduction.tables import comparison
+from app.paper.figures import CLASSES
+from app.paper.tables import comparison
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command
 
@@ -34,7 +34,10 @@ def test_a_killed_table_goes_on_where_it_was(tmp_path, small_data):
     assert all(path.stat().st_mtime == when for path, when in first.items())
     numbers = json.loads((tmp_path / "r" / "quick" / "table1.json").read_text())
     assert {column: len(errors) for column, errors in numbers["LeNet"].items()} == {
-        "DG": 2, "GG": 2, "GG+DG": 2}  # fmt: skip
+        "DG": 2,
+        "GG": 2,
+        "GG+DG": 2,
+    }
     told = f"Differs from the paper: the images of {small_data} instead of MNIST."
     for word in ("| LeNet | GG+DG |  |", "standard errors of the difference", "quick", told):
         assert word in result.stdout

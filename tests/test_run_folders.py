@@ -73,8 +73,20 @@ def test_resume_refuses_other_settings_and_broken_files(tmp_path, small_data):
 
 def test_broken_weights_are_never_kept(tmp_path, small_data):
     """The last step of an epoch can break them after its loss was finite."""
-    result = run("--data", small_data, "--mode", "dg", "--lr", "1e17", "--epochs", 1,
-                 "--batch-size", 96, "--out", tmp_path / "run")  # fmt: skip
+    result = run(
+        "--data",
+        small_data,
+        "--mode",
+        "dg",
+        "--lr",
+        "1e17",
+        "--epochs",
+        1,
+        "--batch-size",
+        96,
+        "--out",
+        tmp_path / "run",
+    )
     assert_one_line(result, 1, "not finite after iteration 1 of DG in epoch 1")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"settings.json"}
 

@@ -8,15 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.formats.torchvision import NAMES, from_torchvision, is_torchvision, load_safetensors
 from nn.nets import build
-from nn.torch_names import NAMES, from_torchvision, is_torchvision, load_safetensors
 from tests.gradcheck import relative_error
 
 SHAPES = {
-    "features.0": (64, 3, 11, 11), "features.3": (192, 64, 5, 5), "features.6": (384, 192, 3, 3),
-    "features.8": (256, 384, 3, 3), "features.10": (256, 256, 3, 3),
-    "classifier.1": (4096, 9216), "classifier.4": (4096, 4096), "classifier.6": (1000, 4096),
-}  # fmt: skip
+    "features.0": (64, 3, 11, 11),
+    "features.3": (192, 64, 5, 5),
+    "features.6": (384, 192, 3, 3),
+    "features.8": (256, 384, 3, 3),
+    "features.10": (256, 256, 3, 3),
+    "classifier.1": (4096, 9216),
+    "classifier.4": (4096, 4096),
+    "classifier.6": (1000, 4096),
+}
 
 
 def state_dict(layers):
@@ -30,8 +35,12 @@ def state_dict(layers):
 
 
 def test_all_of_alexnet_has_our_names_and_shapes():
-    arrays = {name: np.broadcast_to(np.float32(0), SHAPES[name.rpartition(".")[0]][: None if
-        name.endswith("weight") else 1]) for name in NAMES}  # fmt: skip
+    arrays = {
+        name: np.broadcast_to(
+            np.float32(0), SHAPES[name.rpartition(".")[0]][: None if name.endswith("weight") else 1]
+        )
+        for name in NAMES
+    }
     net = build("alexnet-torchvision")
     ours = from_torchvision(arrays)
     assert {n: a.shape for n, a in ours.items()} == {n: a.shape for n, a in net.named().items()}

@@ -9,7 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from data.images import Images
+from app.data.images import Images
+from app.formats.npz import load_npz
+from app.options.train_settings import DEFAULTS, complete
+from app.runs.folder import RunFolder
+from app.runs.training import Training
 from losses.generative import intercepts
 from nn.backend import gpu_problem
 from nn.dropout import Dropout
@@ -17,13 +21,9 @@ from nn.linear import Linear
 from nn.network import Network
 from nn.relu import ReLU
 from nn.threads import BLAS_VARIABLES
-from nn.weights import load_npz
-from report.run_folder import RunFolder
-from report.train_settings import DEFAULTS, complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, rows, same_weights, until_finished
 from train import run_epoch
-from training import Training
 
 
 def run(*options, **how):
@@ -39,8 +39,17 @@ def test_real_mnist_end_to_end(tmp_path):
     assert {path.name for path in folder.iterdir()} == files
     first, second = rows(folder)
     ess = [f"ess_{y}" for y in range(10)]
-    assert list(first) == ["epoch", "stage", "loss", "ess", *ess, "test_error",
-                           "test_error_eq6", "lr", "seconds"]  # fmt: skip
+    assert list(first) == [
+        "epoch",
+        "stage",
+        "loss",
+        "ess",
+        *ess,
+        "test_error",
+        "test_error_eq6",
+        "lr",
+        "seconds",
+    ]
     assert (first["stage"], second["stage"]) == ("GG", "DG")
     assert float(first["test_error_eq6"]) < 6.5  # measured: 5.05 after GG alone
     assert float(first["test_error_eq6"]) < float(first["test_error"])  # Eq. 6 against argmax f
@@ -126,8 +135,20 @@ def test_intercepts_are_in_the_bias_after_gg(small_images):
 
 def test_few_labels_with_unlabelled_images(tmp_path, small_data):
     """Killed or not, the run is the same; the guesses are counted in GG, not in DG."""
-    options = ["--data", small_data, "--labels", 20, "--unlabeled-weight", 1, "--epochs", 8,
-               "--switch-epoch", 6, "--batch-size", 8]  # fmt: skip
+    options = [
+        "--data",
+        small_data,
+        "--labels",
+        20,
+        "--unlabeled-weight",
+        1,
+        "--epochs",
+        8,
+        "--switch-epoch",
+        6,
+        "--batch-size",
+        8,
+    ]
     result = run(*options, "--out", tmp_path / "whole")
     assert result.returncode == 0, result.stderr
     found = rows(tmp_path / "whole")
@@ -150,8 +171,20 @@ def test_intercepts_come_from_the_images_learned_from(small_images):
 
 
 def test_an_unusual_size_is_said(tmp_path, small_data):
-    result = run("--net", "cifar10-quick", "--data", small_data, "--epochs", 2, "--mode", "dg",
-                 "--pixel-mean", 0, "--out", tmp_path / "r")  # fmt: skip
+    result = run(
+        "--net",
+        "cifar10-quick",
+        "--data",
+        small_data,
+        "--epochs",
+        2,
+        "--mode",
+        "dg",
+        "--pixel-mean",
+        0,
+        "--out",
+        tmp_path / "r",
+    )
     assert result.returncode == 0, result.stderr
     told = "cifar10-quick was made for images of 32 x 32 x 3, the images of "
     assert f"warning: {told}{small_data} are 28 x 28 x 1" in result.stderr
@@ -176,10 +209,26 @@ def test_switch_by_effective_sample_size(small_images):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
-    result = run("--data", small_data, "--mode", "dg", "--lr", "1e17", "--epochs", 3,
-                 "--out", tmp_path / "run")  # fmt: skip
-    assert_one_line(result, 1, "at iteration 1 of DG in epoch 1", "layer", "smaller --lr",
-                    "before the first checkpoint")  # fmt: skip
+    result = run(
+        "--data",
+        small_data,
+        "--mode",
+        "dg",
+        "--lr",
+        "1e17",
+        "--epochs",
+        3,
+        "--out",
+        tmp_path / "run",
+    )
+    assert_one_line(
+        result,
+        1,
+        "at iteration 1 of DG in epoch 1",
+        "layer",
+        "smaller --lr",
+        "before the first checkpoint",
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,8 +272,14 @@ def test_no_gpu_is_said(tmp_path):
 
 
 def test_defaults_are_the_papers():
-    paper = {"batch_size": 64, "lr": 0.01, "weight_decay": 0.0005, "momentum": 0.9, "epochs": 25,
-             "finetune_lr": 0.003}  # fmt: skip
+    paper = {
+        "batch_size": 64,
+        "lr": 0.01,
+        "weight_decay": 0.0005,
+        "momentum": 0.9,
+        "epochs": 25,
+        "finetune_lr": 0.003,
+    }
     assert {name: DEFAULTS[name] for name in paper} == paper
     assert complete({})["switch_epoch"] == 16
 
@@ -240,8 +295,14 @@ def test_all_cores_are_used():
     """nn is imported before NumPy, so that the batch is split and BLAS left on one thread."""
     environment = {k: v for k, v in os.environ.items() if k not in BLAS_VARIABLES}
     code = "import train; print(train.nn.threads.THREADS)"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment,
-                            capture_output=True, text=True, check=True)  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert int(result.stdout) == len(os.sched_getaffinity(0))
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.data.load import load
+from app.formats.npz import load_npz, save_npz
+from app.options.visualize import two_numbers, units
+from app.options.visualize_settings import PRESETS, complete
+from app.pictures.images import displayed, mosaic
 from benchmarks.judge import judge
-from data.load import load
 from nn.nets import build
-from nn.weights import load_npz, save_npz
-from report.pictures import displayed, mosaic
-from report.sample_options import two_numbers, units
-from report.sample_settings import PRESETS, complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command, until_finished
 
@@ -34,8 +34,16 @@ def test_threes_right_after_install(tmp_path):
     """The default settings: another LeNet and MNIST's own threes recognise every sample."""
     result = run("--unit", 3, "--chains", 6, "--film", "--out", tmp_path / "v")
     assert result.returncode == 0, result.stderr
-    names = {"settings.json", "checkpoint.npz", "diagnostics.json", "samples.npz", "grid.png",
-             "sequence.png", "trace.png", "film.gif"}  # fmt: skip
+    names = {
+        "settings.json",
+        "checkpoint.npz",
+        "diagnostics.json",
+        "samples.npz",
+        "grid.png",
+        "sequence.png",
+        "trace.png",
+        "film.gif",
+    }
     assert {path.name for path in (tmp_path / "v").iterdir()} == names
     arrays = load_npz(tmp_path / "v" / "samples.npz")
     assert arrays["samples"].shape == (1, 6, 28, 28, 1)
@@ -72,8 +80,9 @@ def test_killed_chains_go_on_exactly(tmp_path, how, monkeypatch):
     folder = tmp_path / "killed"
     until_finished(how, waits, "visualize.py", *options, "--out", folder)
     np.testing.assert_array_equal(samples(tmp_path / "whole"), samples(folder))
-    whole, killed = (json.loads((f / "diagnostics.json").read_text())
-                     for f in (tmp_path / "whole", folder))  # fmt: skip
+    whole, killed = (
+        json.loads((f / "diagnostics.json").read_text()) for f in (tmp_path / "whole", folder)
+    )
     assert whole.pop("seconds") > 0
     assert killed.pop("seconds") > 0
     assert whole == killed
@@ -83,8 +92,9 @@ def test_killed_chains_go_on_exactly(tmp_path, how, monkeypatch):
 def test_an_ascent_goes_on_exactly(tmp_path):
     options = ["--sampler", "ascent", "--chains", 3, "--iterations", 3000]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0
-    until_finished(signal.SIGINT, [0.8, 1.0, 0.9], "visualize.py", *options,
-                   "--out", tmp_path / "killed")  # fmt: skip
+    until_finished(
+        signal.SIGINT, [0.8, 1.0, 0.9], "visualize.py", *options, "--out", tmp_path / "killed"
+    )
     np.testing.assert_array_equal(samples(tmp_path / "whole"), samples(tmp_path / "killed"))
 
 
@@ -157,8 +167,22 @@ def test_any_node_and_any_sampler(tmp_path, options, shape):
 
 def test_position_looks_where_it_says(tmp_path):
     """A node at the lower left sees only its 14 x 14 pixels there; the rest stays noise."""
-    result = run("--layer", "conv2", "--unit", 3, "--position", "7,0", "--chains", 20,
-                 "--iterations", 30, "--sampler", "ascent", "--out", tmp_path / "v")  # fmt: skip
+    result = run(
+        "--layer",
+        "conv2",
+        "--unit",
+        3,
+        "--position",
+        "7,0",
+        "--chains",
+        20,
+        "--iterations",
+        30,
+        "--sampler",
+        "ascent",
+        "--out",
+        tmp_path / "v",
+    )
     assert result.returncode == 0
     images = samples(tmp_path / "v")[0, ..., 0]
     outside = images.copy()
@@ -226,8 +250,17 @@ def test_warnings_say_what_to_change(tmp_path):
     arrays = load_npz(ROOT / "assets" / "lenet-dg.npz")
     arrays["fc1.b"][4] = -1e6  # a ReLU that is off
     save_npz(tmp_path / "dead.npz", arrays)
-    dead = run(*quick, "--weights", tmp_path / "dead.npz", "--layer", "relu1", "--unit", 4,
-               "--out", tmp_path / "dead")  # fmt: skip
+    dead = run(
+        *quick,
+        "--weights",
+        tmp_path / "dead.npz",
+        "--layer",
+        "relu1",
+        "--unit",
+        4,
+        "--out",
+        tmp_path / "dead",
+    )
     assert dead.returncode == 0
     assert "unit 4 of relu1 has no gradient" in dead.stderr
     for result in (stuck, wild, dead):
@@ -238,8 +271,18 @@ def test_a_net_of_another_size_brings_its_shape(tmp_path):
     """train.py writes the input's shape beside the weights."""
     net = build("lenet", (32, 30, 1), 4)
     save_npz(tmp_path / "m.npz", net.named() | {"input_shape": np.array([32, 30, 1])})
-    result = run("--weights", tmp_path / "m.npz", "--unit", 3, "--chains", 1, "--iterations", 2,
-                 "--out", tmp_path / "v")  # fmt: skip
+    result = run(
+        "--weights",
+        tmp_path / "m.npz",
+        "--unit",
+        3,
+        "--chains",
+        1,
+        "--iterations",
+        2,
+        "--out",
+        tmp_path / "v",
+    )
     assert result.returncode == 0, result.stderr
     assert samples(tmp_path / "v").shape == (1, 1, 32, 30, 1)
 
@@ -254,8 +297,14 @@ def test_without_standard_streams(tmp_path):
 
 def test_presets_and_types():
     paper = complete({"preset": "paper"})
-    printed = {"iterations": 300, "step_size": 1e-4, "leapfrog_steps": 100, "sigma": 10.0,
-               "mass": 0.01, "temperature": 0.001}  # fmt: skip
+    printed = {
+        "iterations": 300,
+        "step_size": 1e-4,
+        "leapfrog_steps": 100,
+        "sigma": 10.0,
+        "mass": 0.01,
+        "temperature": 0.001,
+    }
     assert PRESETS["grey"]["paper"] == {**printed, "chains": 10, "heat": 1.0, "start": 1.0}
     assert {name: paper[name] for name in printed} == printed
     assert not paper["adapt"]

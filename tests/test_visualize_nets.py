@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from nn.load import load_arrays, open_network
-from nn.weights import load_npz, save_npz, save_weights
-from report.sample_settings import complete
+from app.formats.net import load_arrays, open_network
+from app.formats.npz import load_npz, save_npz, save_weights
+from app.options.visualize_settings import complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line
 
@@ -152,10 +152,12 @@ def test_units_by_class_name(tmp_path):
         ([*ALEXNET, "--layer", "fc8"], ["fc8", "the included weights end with conv5", "--weights"]),
         ([*ALEXNET, "--unit", "zebrafish"], ["'zebrafish' is not like 3, 0-9", "ImageNet"]),
         ([*ALEXNET, "--unit", "900"], ["layer conv5 has units 0 .. 255, not 900"]),
-        ([*ALEXNET, "--weights", "assets/lenet-dg.npz"],
-         ["lenet-dg.npz", "these weights do not fit"]),
+        (
+            [*ALEXNET, "--weights", "assets/lenet-dg.npz"],
+            ["lenet-dg.npz", "these weights do not fit"],
+        ),
         (["--heat", 10, "--step-size", 0.1], ["--heat does not go with a step size that is fixed"]),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_line(options, parts):
     assert_one_line(run(*options, cwd=ROOT), 2, *parts)

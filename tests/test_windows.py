@@ -9,9 +9,18 @@ from nn.buffers import Buffers
 from nn.windows import fold, pad_image, window_matrix, windows
 
 
-@given(N=st.integers(1, 3), OH=st.integers(1, 4), OW=st.integers(1, 7), KH=st.integers(1, 4),
-       KW=st.integers(1, 4), SH=st.integers(1, 5), SW=st.integers(1, 5), C=st.integers(1, 3),
-       rest=st.integers(0, 4), seed=st.integers(0, 2**32 - 1))  # fmt: skip
+@given(
+    N=st.integers(1, 3),
+    OH=st.integers(1, 4),
+    OW=st.integers(1, 7),
+    KH=st.integers(1, 4),
+    KW=st.integers(1, 4),
+    SH=st.integers(1, 5),
+    SW=st.integers(1, 5),
+    C=st.integers(1, 3),
+    rest=st.integers(0, 4),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_windows_and_fold(xp, N, OH, OW, KH, KW, SH, SW, C, rest, seed):
     rng = np.random.default_rng(seed)
     H, W = (OH - 1) * SH + KH + rest % SH, (OW - 1) * SW + KW + rest % SW

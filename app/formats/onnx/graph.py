@@ -163,9 +163,22 @@ def clean(name):
 # back from the division to x * x, by the first input of each node, as its two exporters write it.
 LRN_TAILS = (
     ["Div", "Pow", "Add", "Mul", "Squeeze", "AveragePool", "Pad", "Reshape", "Mul"],
-    ["Div", "Pow", "Add", "Mul", "Reshape", "If", "Equal", "Gather", "Shape", "AveragePool",
-     "Pad", "Reshape", "Mul"],
-)  # fmt: skip
+    [
+        "Div",
+        "Pow",
+        "Add",
+        "Mul",
+        "Reshape",
+        "If",
+        "Equal",
+        "Gather",
+        "Shape",
+        "AveragePool",
+        "Pad",
+        "Reshape",
+        "Mul",
+    ],
+)
 
 
 def with_lrn(nodes):

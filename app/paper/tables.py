@@ -5,10 +5,10 @@ import math
 import statistics
 from pathlib import Path
 
-from data.cifar import is_cifar
-from data.folder import class_names, is_image_folder
-from report.curves import error_plot, label_plot
-from reproduction.runs import Job, run_all
+from app.data.cifar import is_cifar
+from app.data.folder import class_names, is_image_folder
+from app.paper.jobs import Job, run_all
+from app.pictures.curves import error_plot, label_plot
 
 MODES = {"DG": "dg", "GG": "gg", "GG+DG": "ggdg"}
 LABELS = {"mnist": [100, 300, 1000, 3000, 10_000], "imagenet": [50_000, 100_000, 300_000]}
@@ -85,8 +85,10 @@ def table2(settings):
     """ImageNet (--data): AlexNet and ZeilerFergusNet; CIFAR-10 or MNIST where that is not given."""
     if settings.data and is_image_folder(settings.data):
         nets = {"AlexNet": ["--net", "alexnet"], "ZeilerFergusNet": ["--net", "zeilerfergus"]}
-        published = {"AlexNet": {"DG": 40.7, "GG": 45.8, "GG+DG": 39.6},
-                     "ZeilerFergusNet": {"DG": 38.4, "GG": 44.3, "GG+DG": 37.4}}  # fmt: skip
+        published = {
+            "AlexNet": {"DG": 40.7, "GG": 45.8, "GG+DG": 39.6},
+            "ZeilerFergusNet": {"DG": 38.4, "GG": 44.3, "GG+DG": 37.4},
+        }
         differs = []
         if not is_imagenet(settings.data):
             published, differs = {}, [f"the images of {settings.data} instead of ImageNet"]
@@ -107,20 +109,23 @@ def by_mode(name, nets, settings, seeds):
     place = settings.out / "trainings"  # shared by tables 1 and 2
     jobs = {
         (net, column): [
-            training_job(place / f"{net}-{mode}-seed{seed}", settings, seed, *options,
-                         "--mode", mode, *quick)
+            training_job(
+                place / f"{net}-{mode}-seed{seed}", settings, seed, *options, "--mode", mode, *quick
+            )
             for seed in range(settings.seeds or (1 if settings.quick else seeds))
         ]
         for net, options in nets.items()
         for column, mode in MODES.items()
-    }  # fmt: skip
+    }
     return measure(jobs, name, settings)
 
 
 def mode_report(name, found, published, settings, differs):
     """(lines of Markdown, all numbers) of table 1 or 2."""
-    lines = ["Test error in percent, with the intercepts of equation 6; mean ± standard "
-             "deviation over seeds."]  # fmt: skip
+    lines = [
+        "Test error in percent, with the intercepts of equation 6; mean ± standard "
+        "deviation over seeds."
+    ]
     lines += [line for d in differs for line in ("", f"Differs from the paper: {d}.")]
     lines += ["", "| net | gradient | paper | measured | each seed |", "|---|---|---|---|---|"]
     for net, columns in found.items():
@@ -148,24 +153,41 @@ def table3(settings):
     place = settings.out / "table3"
     jobs = {
         (count, column): [
-            training_job(place / f"{net}-{count}-{name}-seed{seed}", settings, seed, "--net", net,
-                         "--labels", count, *options, *quick)
+            training_job(
+                place / f"{net}-{count}-{name}-seed{seed}",
+                settings,
+                seed,
+                "--net",
+                net,
+                "--labels",
+                count,
+                *options,
+                *quick,
+            )
             for seed in range(settings.seeds or (1 if settings.quick else 3))
         ]
         for count in counts
         for column, (name, options) in COLUMNS.items()
-    }  # fmt: skip
+    }
     found = measure(jobs, "table3", settings)
     epochs = "1 epoch of GG and 1" if settings.quick else "5 epochs of GG and 1"
-    lines = ["Test error in percent; mean ± standard deviation over seeds. GG+DG has "
-             f"{epochs} of DG, DG alone 2, each as long as with all labels."]  # fmt: skip
+    lines = [
+        "Test error in percent; mean ± standard deviation over seeds. GG+DG has "
+        f"{epochs} of DG, DG alone 2, each as long as with all labels."
+    ]
     if imagenet:
-        lines += ["", "The paper (50,000, 100,000, 300,000 labels): DG 92.2, 78.7, 61.3; "
-                  "GG+DG with unlabelled images 89.2, 75.0, 57.7."]  # fmt: skip
+        lines += [
+            "",
+            "The paper (50,000, 100,000, 300,000 labels): DG 92.2, 78.7, 61.3; "
+            "GG+DG with unlabelled images 89.2, 75.0, 57.7.",
+        ]
     else:
-        lines += ["", "Differs from the paper: not ImageNet and AlexNet, whose errors it gives as "
-                  "DG 92.2, 78.7, 61.3 and GG+DG 89.2, 75.0, 57.7 for 50,000, 100,000, 300,000 "
-                  "labels, but the same protocol on the data that is here."]  # fmt: skip
+        lines += [
+            "",
+            "Differs from the paper: not ImageNet and AlexNet, whose errors it gives as "
+            "DG 92.2, 78.7, 61.3 and GG+DG 89.2, 75.0, 57.7 for 50,000, 100,000, 300,000 "
+            "labels, but the same protocol on the data that is here.",
+        ]
     lines += ["", "| labels | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for count, columns in found.items():
         lines.append(f"| {count:,} | " + " | ".join(cell(columns[c]) for c in COLUMNS) + " |")

@@ -2,14 +2,22 @@
 
 from pathlib import Path
 
-from data import cifar, folder, mnist
-from data.images import Images, Pixels
+from app.data import cifar, folder, mnist
+from app.data.images import Images, Pixels
 
 LARGER = {224: 256, 227: 256}  # images are stored larger than the net's input, to be cut at random
 
 
-def load(path=None, classes=None, limit=None, input_shape=(28, 28, 1), pixels=None, prepared=None,
-         threads=2, skip_broken=False):  # fmt: skip
+def load(
+    path=None,
+    classes=None,
+    limit=None,
+    input_shape=(28, 28, 1),
+    pixels=None,
+    prepared=None,
+    threads=2,
+    skip_broken=False,
+):
     """(training images, test images) from a folder; by default MNIST, which is included.
 
     The folder holds IDX files as MNIST's, CIFAR-10's binary files, or train/CLASS/ and val/CLASS/

@@ -23,7 +23,7 @@ class Chains:
     """
 
     def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0,
-                 ascent=False):  # fmt: skip
+                 ascent=False):
         self.sampler, self.rng, self.observe = sampler, rng, observe
         self.warm_up, self.tuning, self.heat, self.ascent = warm_up, tuning, heat, ascent
         self.iteration = 0

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from nn.files import hold, write_whole
+from app.files import hold, write_whole
 
 PARTS = ("train", "val")
 LAYOUT = "expected train/CLASS/*.JPEG and val/CLASS/*.JPEG"

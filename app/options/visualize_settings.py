@@ -1,17 +1,15 @@
 """The settings of visualize.py: presets that suit a net, and what goes together."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 
+from app.formats.net import classes_in, is_onnx, layers_of, load_arrays
 from hmc.forecast import QUARTER_TURN
-from nn.load import classes_in, is_onnx, layers_of, load_arrays
 from nn.nets import NETS
 from nn.network import measure, receptive_field
 from nn.threads import THREADS
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 WEIGHTS = {"lenet": "lenet-dg.npz", "alexnet-torchvision": "alexnet-torchvision-conv.npz"}
 LAYERS = {"alexnet-torchvision": "conv5"}  # the last that is included
 
@@ -38,19 +36,52 @@ DEFAULTS = {
 # LeNet; with T = 1 these numbers hardly move a chain, with AlexNet's 0.001 they do.
 PRESETS = {
     "grey": {
-        "auto": {"chains": 10, "iterations": 100, "leapfrog_steps": 15, "sigma": 2.0, "mass": 1.0,
-                 "temperature": 0.01, "heat": 1.0, "start": 1.0},
-        "paper": {"chains": 10, "iterations": 300, "leapfrog_steps": 100, "sigma": 10.0,
-                  "mass": 0.01, "temperature": 0.001, "step_size": 1e-4, "heat": 1.0, "start": 1.0},
+        "auto": {
+            "chains": 10,
+            "iterations": 100,
+            "leapfrog_steps": 15,
+            "sigma": 2.0,
+            "mass": 1.0,
+            "temperature": 0.01,
+            "heat": 1.0,
+            "start": 1.0,
+        },
+        "paper": {
+            "chains": 10,
+            "iterations": 300,
+            "leapfrog_steps": 100,
+            "sigma": 10.0,
+            "mass": 0.01,
+            "temperature": 0.001,
+            "step_size": 1e-4,
+            "heat": 1.0,
+            "start": 1.0,
+        },
     },
     "colour": {
-        "auto": {"chains": 4, "iterations": 160, "leapfrog_steps": 30, "sigma": 8.0, "mass": 1.0,
-                 "temperature": 0.001, "heat": 100.0, "start": 0.03},
-        "paper": {"chains": 4, "iterations": 100, "leapfrog_steps": 50, "sigma": 10.0,
-                  "mass": 1e-5, "temperature": 0.001, "step_size": 3e-6, "heat": 1.0,
-                  "start": 1.0},
+        "auto": {
+            "chains": 4,
+            "iterations": 160,
+            "leapfrog_steps": 30,
+            "sigma": 8.0,
+            "mass": 1.0,
+            "temperature": 0.001,
+            "heat": 100.0,
+            "start": 0.03,
+        },
+        "paper": {
+            "chains": 4,
+            "iterations": 100,
+            "leapfrog_steps": 50,
+            "sigma": 10.0,
+            "mass": 1e-5,
+            "temperature": 0.001,
+            "step_size": 3e-6,
+            "heat": 1.0,
+            "start": 1.0,
+        },
     },
-}  # fmt: skip
+}
 SCORES = 5  # times as many iterations with "paper" for a score in colour: AlexNet's 500
 SCALES = {"grey": 1 / 256, "colour": 1 / 58}  # of pixels 0 .. 255, for which these sigmas are meant
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all

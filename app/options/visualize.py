@@ -3,13 +3,14 @@
 import argparse
 import sys
 
+from app import ASSETS
+from app.console import OneLineParser, absolute_path, by, number
+from app.options.train import net
+from app.options.visualize_settings import DEFAULTS, PRESETS, complete, described
+from app.runs.folder import open_run
 from nn.backend import DEVICES
 from nn.nets import NETS
 from nn.network import receptive_field
-from report.console import OneLineParser, absolute_path, by, number
-from report.run_folder import open_run
-from report.sample_settings import ASSETS, DEFAULTS, PRESETS, complete, described
-from report.train_options import net
 
 CLASS_NAMES = ASSETS / "imagenet-classes.txt"
 
@@ -97,57 +98,121 @@ def parser():
 
     positive = number(float, low=1e-12, high=1e12)  # products of some stay finite in float32
     option("--net", f"which network: {', '.join(NETS)}, or an .onnx file", type=net, metavar="NET")
-    option("--weights", "its weights: an .npz file of train.py, .safetensors with torchvision's "
-           "names, or .onnx, which brings its net (included: lenet trained by dg on MNIST, "
-           "and conv1 to conv5 of alexnet-torchvision)",
-           type=absolute_path, metavar="FILE")  # fmt: skip
+    option(
+        "--weights",
+        "its weights: an .npz file of train.py, .safetensors with torchvision's "
+        "names, or .onnx, which brings its net (included: lenet trained by dg on MNIST, "
+        "and conv1 to conv5 of alexnet-torchvision)",
+        type=absolute_path,
+        metavar="FILE",
+    )
     option("--list-layers", "print the net's layers and stop", action="store_true")
     option("--layer", "layer of the node (default: the last)", metavar="NAME")
-    option("--unit", "unit or units of the layer: 3, 0-9 or 1,4,7-9; names of ImageNet's classes, "
-           "for the scores of a net that has them", metavar="UNITS")  # fmt: skip
-    option("--position", "where in the layer's map, row,column, in an image of full size (default: "
-           "the node sees all of an image just as large as its receptive field)",
-           type=two_numbers, metavar="R,C")  # fmt: skip
-    option("--size", "height,width of the images, where an .onnx file leaves them open (default "
-           "then: 224,224)", type=two_numbers, metavar="H,W")  # fmt: skip
-    option("--pixel-order", "order of the net's colours, for the pictures (default: what the "
-           "weights say, or rgb)", choices=["rgb", "bgr"])  # fmt: skip
+    option(
+        "--unit",
+        "unit or units of the layer: 3, 0-9 or 1,4,7-9; names of ImageNet's classes, "
+        "for the scores of a net that has them",
+        metavar="UNITS",
+    )
+    option(
+        "--position",
+        "where in the layer's map, row,column, in an image of full size (default: "
+        "the node sees all of an image just as large as its receptive field)",
+        type=two_numbers,
+        metavar="R,C",
+    )
+    option(
+        "--size",
+        "height,width of the images, where an .onnx file leaves them open (default then: 224,224)",
+        type=two_numbers,
+        metavar="H,W",
+    )
+    option(
+        "--pixel-order",
+        "order of the net's colours, for the pictures (default: what the weights say, or rgb)",
+        choices=["rgb", "bgr"],
+    )
     option("--chains", "chains for each unit", type=number(int, low=1, high=100_000), metavar="N")
-    option("--sampler", "hmc; langevin: one leapfrog step an iteration; ascent: activation "
-           "maximisation, the limit T = 0", choices=["hmc", "langevin", "ascent"])  # fmt: skip
-    option("--preset", "auto: settings that draw well, the step size found during the first half; "
-           "paper: the printed ones, with T = 0.001", choices=["auto", "paper"])  # fmt: skip
+    option(
+        "--sampler",
+        "hmc; langevin: one leapfrog step an iteration; ascent: activation "
+        "maximisation, the limit T = 0",
+        choices=["hmc", "langevin", "ascent"],
+    )
+    option(
+        "--preset",
+        "auto: settings that draw well, the step size found during the first half; "
+        "paper: the printed ones, with T = 0.001",
+        choices=["auto", "paper"],
+    )
     option(
         "--iterations",
         "trajectories of each chain; the paper's are 500 for scores of colour images",
         type=number(int, low=1, high=10**9),
         metavar="N",
     )
-    option("--step-size", "eps of the leapfrog steps; if given, it stays fixed", type=positive,
-           metavar="X")  # fmt: skip
-    option("--leapfrog-steps", "L, leapfrog steps of a trajectory",
-           type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
-    option("--sigma", "standard deviation of the reference distribution, in the net's input units",
-           type=positive, metavar="X")  # fmt: skip
+    option(
+        "--step-size",
+        "eps of the leapfrog steps; if given, it stays fixed",
+        type=positive,
+        metavar="X",
+    )
+    option(
+        "--leapfrog-steps",
+        "L, leapfrog steps of a trajectory",
+        type=number(int, low=1, high=10**9),
+        metavar="N",
+    )
+    option(
+        "--sigma",
+        "standard deviation of the reference distribution, in the net's input units",
+        type=positive,
+        metavar="X",
+    )
     option("--mass", "m of the kinetic energy", type=positive, metavar="X")
     option("--temperature", "T: small values show the likeliest images", type=positive, metavar="X")
-    option("--heat", "begin at so many times T, and cool down to T during the first two fifths",
-           type=number(float, low=1, high=1e9), metavar="X")  # fmt: skip
-    option("--start", "spread of the first images, white noise, beside sigma",
-           type=number(float, low=0, high=1e6), metavar="X")  # fmt: skip
-    option("--seed", "of the first images and the chains' random numbers",
-           type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
-    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits",
-           choices=DEVICES)  # fmt: skip
-    option("--precision", "of the net: float64 where rounding of a score disturbs the acceptance",
-           choices=["float32", "float64"])  # fmt: skip
-    option("--threads", "processes of one thread each that share the chains on the CPU",
-           type=number(int, low=1, high=256), metavar="N")  # fmt: skip
+    option(
+        "--heat",
+        "begin at so many times T, and cool down to T during the first two fifths",
+        type=number(float, low=1, high=1e9),
+        metavar="X",
+    )
+    option(
+        "--start",
+        "spread of the first images, white noise, beside sigma",
+        type=number(float, low=0, high=1e6),
+        metavar="X",
+    )
+    option(
+        "--seed",
+        "of the first images and the chains' random numbers",
+        type=number(int, low=0, high=10**9),
+        metavar="N",
+    )
+    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits", choices=DEVICES)
+    option(
+        "--precision",
+        "of the net: float64 where rounding of a score disturbs the acceptance",
+        choices=["float32", "float64"],
+    )
+    option(
+        "--threads",
+        "processes of one thread each that share the chains on the CPU",
+        type=number(int, low=1, high=256),
+        metavar="N",
+    )
     option("--film", "also an animated GIF of the chains", action="store_true")
-    option("--out", "where the samples are kept (default: a new folder under samples/)",
-           metavar="FOLDER")  # fmt: skip
-    option("--resume", "go on with the run in FOLDER (or in --out) from its last checkpoint",
-           nargs="?", metavar="FOLDER")  # fmt: skip
+    option(
+        "--out",
+        "where the samples are kept (default: a new folder under samples/)",
+        metavar="FOLDER",
+    )
+    option(
+        "--resume",
+        "go on with the run in FOLDER (or in --out) from its last checkpoint",
+        nargs="?",
+        metavar="FOLDER",
+    )
     return p
 
 

@@ -4,15 +4,16 @@ import zlib
 
 import numpy as np
 
-from hmc.chains import Chains
+from app.runs.chains import Chains
 from hmc.energy import NodeEnergy, check_node, rounding_error
 from hmc.forecast import QUARTER_TURN, forecast
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
 from nn.backend import to_device, to_host
-from nn.load import open_network
+from app.formats.net import open_network
 from nn.parallel import parallel
-from report.sample_settings import ASSETS, WEIGHTS, asked_shape, period, source
+from app import ASSETS
+from app.options.visualize_settings import WEIGHTS, asked_shape, period, source
 
 TARGET_ACCEPTANCE = 0.8
 JITTER = 0.2  # of the trajectories' lengths, where the step size is adapted
@@ -139,7 +140,7 @@ class NodeChains(Chains):
             return None
         step_size = float(np.mean(self.sampler.step_size))
         return forecast(s["iterations"], step_size, self.sampler.steps, s["sigma"], s["mass"],
-                        s["temperature"])  # fmt: skip
+                        s["temperature"])
 
     def rounding(self):
         """The largest error in U by rounding to float32, or None in float64."""
@@ -147,7 +148,7 @@ class NodeChains(Chains):
             return None
         energy = self.sampler.energy
         exact = NodeEnergy(self.network.replica().to(np, np.float64), energy.layer, energy.unit,
-                           energy.position or None, energy.sigma, energy.temperature)  # fmt: skip
+                           energy.position or None, energy.sigma, energy.temperature)
         return rounding_error(energy, exact, self.state.x)
 
 

@@ -3,14 +3,14 @@
 import argparse
 import math
 
+from app.console import OneLineParser, absolute_path, number
+from app.formats.net import is_onnx
+from app.options.train_settings import DEFAULTS, NET_DEFAULTS, complete
+from app.runs.folder import open_run
 from nn.backend import DEVICES
 from nn.fillers import FILLERS
-from nn.load import is_onnx
 from nn.nets import NETS
 from nn.sgd import POLICIES
-from report.console import OneLineParser, absolute_path, number
-from report.run_folder import open_run
-from report.train_settings import DEFAULTS, NET_DEFAULTS, complete
 
 EPILOG = """\
 examples:
@@ -77,68 +77,142 @@ def parser():
         p.add_argument(name, help=text, **how)
 
     option("--net", f"which network: {', '.join(NETS)}, or an .onnx file", type=net, metavar="NET")
-    option("--mode", "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg",
-           choices=["dg", "gg", "ggdg"])  # fmt: skip
+    option(
+        "--mode",
+        "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg",
+        choices=["dg", "gg", "ggdg"],
+    )
     option(
         "--epochs",
         "passes over the training images",
         type=number(int, low=1, high=10**9),
         metavar="N",
     )
-    option("--switch-epoch", "ggdg: epochs of gg before dg (default 16 of 25, with --labels 5 of "
-           "6, or as many in proportion)", type=number(int, low=1, high=10**9),
-           metavar="N")  # fmt: skip
-    option("--switch-ess", "ggdg: go to dg earlier, once the importance weights' effective sample "
-           "size falls below this share of the batch, on average over an epoch",
-           type=number(float, above=0, high=1), metavar="X")  # fmt: skip
+    option(
+        "--switch-epoch",
+        "ggdg: epochs of gg before dg (default 16 of 25, with --labels 5 of "
+        "6, or as many in proportion)",
+        type=number(int, low=1, high=10**9),
+        metavar="N",
+    )
+    option(
+        "--switch-ess",
+        "ggdg: go to dg earlier, once the importance weights' effective sample "
+        "size falls below this share of the batch, on average over an epoch",
+        type=number(float, above=0, high=1),
+        metavar="X",
+    )
     option("--batch-size", "images in a batch", type=number(int, low=2, high=10**9), metavar="N")
     option("--lr", "learning rate", type=number(float, above=0), metavar="X")
-    option("--finetune-lr", "ggdg: learning rate of its dg part", type=number(float, above=0),
-           metavar="X")  # fmt: skip
+    option(
+        "--finetune-lr",
+        "ggdg: learning rate of its dg part",
+        type=number(float, above=0),
+        metavar="X",
+    )
     option("--momentum", "momentum", type=number(float, low=0, below=1), metavar="X")
     option("--weight-decay", "weight decay", type=number(float, low=0), metavar="X")
-    option("--lr-policy", "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every --lr-step",
-           choices=POLICIES)  # fmt: skip
-    option("--lr-step", "iterations between two steps of the policy step",
-           type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
-    option("--filler", "initial weights; xavier-caffe2014 has the bug of the paper's time (nets of "
-           "Caffe have their own)", choices=FILLERS)  # fmt: skip
-    option("--weights", "start from these weights: .npz, .safetensors or .onnx",
-           type=absolute_path, metavar="FILE")  # fmt: skip
-    option("--seed", "of the initial weights and the order of the images",
-           type=number(int, low=0, high=10**9), metavar="N")  # fmt: skip
-    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits",
-           choices=DEVICES)  # fmt: skip
-    option("--threads", "processes of one thread each that share a batch on the CPU",
-           type=number(int, low=1, high=256), metavar="N")  # fmt: skip
-    option("--data", "folder with four IDX files, gzipped or not (default: MNIST, included); or "
-           "CIFAR-10's binary files; or train/CLASS/*.JPEG and val/CLASS/*.JPEG",
-           type=absolute_path, metavar="FOLDER")  # fmt: skip
-    option("--classes", "number of classes in IDX files (default 10)",
-           type=number(int, low=2, high=10**9), metavar="N")  # fmt: skip
-    option("--limit", "use only N training images: the first, or evenly spaced in train/CLASS/",
-           type=number(int, low=2, high=10**9), metavar="N")  # fmt: skip
-    option("--labels", "use the labels of only N images, as many of each class; gg learns from the "
-           "others as well, dg from these alone (default then: 5 epochs of gg, 1 of dg)",
-           type=number(int, low=1, high=10**9), metavar="N")  # fmt: skip
-    option("--unlabeled-weight", "lambda: how much an image without label counts in gg; with 0 the "
-           "labelled ones are all there is", type=number(float, low=0, high=1e6),
-           metavar="X")  # fmt: skip
-    option("--pixel-scale", "the net's input is (pixels 0..255 - mean) * scale: a number or R,G,B",
-           type=channels, metavar="X")  # fmt: skip
-    option("--pixel-mean", "a number, R,G,B, or the word image: the mean of the training images",
-           type=mean, metavar="X")  # fmt: skip
+    option(
+        "--lr-policy",
+        "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every --lr-step",
+        choices=POLICIES,
+    )
+    option(
+        "--lr-step",
+        "iterations between two steps of the policy step",
+        type=number(int, low=1, high=10**9),
+        metavar="N",
+    )
+    option(
+        "--filler",
+        "initial weights; xavier-caffe2014 has the bug of the paper's time (nets of "
+        "Caffe have their own)",
+        choices=FILLERS,
+    )
+    option(
+        "--weights",
+        "start from these weights: .npz, .safetensors or .onnx",
+        type=absolute_path,
+        metavar="FILE",
+    )
+    option(
+        "--seed",
+        "of the initial weights and the order of the images",
+        type=number(int, low=0, high=10**9),
+        metavar="N",
+    )
+    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits", choices=DEVICES)
+    option(
+        "--threads",
+        "processes of one thread each that share a batch on the CPU",
+        type=number(int, low=1, high=256),
+        metavar="N",
+    )
+    option(
+        "--data",
+        "folder with four IDX files, gzipped or not (default: MNIST, included); or "
+        "CIFAR-10's binary files; or train/CLASS/*.JPEG and val/CLASS/*.JPEG",
+        type=absolute_path,
+        metavar="FOLDER",
+    )
+    option(
+        "--classes",
+        "number of classes in IDX files (default 10)",
+        type=number(int, low=2, high=10**9),
+        metavar="N",
+    )
+    option(
+        "--limit",
+        "use only N training images: the first, or evenly spaced in train/CLASS/",
+        type=number(int, low=2, high=10**9),
+        metavar="N",
+    )
+    option(
+        "--labels",
+        "use the labels of only N images, as many of each class; gg learns from the "
+        "others as well, dg from these alone (default then: 5 epochs of gg, 1 of dg)",
+        type=number(int, low=1, high=10**9),
+        metavar="N",
+    )
+    option(
+        "--unlabeled-weight",
+        "lambda: how much an image without label counts in gg; with 0 the "
+        "labelled ones are all there is",
+        type=number(float, low=0, high=1e6),
+        metavar="X",
+    )
+    option(
+        "--pixel-scale",
+        "the net's input is (pixels 0..255 - mean) * scale: a number or R,G,B",
+        type=channels,
+        metavar="X",
+    )
+    option(
+        "--pixel-mean",
+        "a number, R,G,B, or the word image: the mean of the training images",
+        type=mean,
+        metavar="X",
+    )
     option("--pixel-order", "order of the input's channels", choices=["rgb", "bgr"])
-    option("--prepared", "where images of train/ and val/ are kept decoded, once for all runs "
-           "(default: in their folder)", type=absolute_path, metavar="FOLDER")  # fmt: skip
+    option(
+        "--prepared",
+        "where images of train/ and val/ are kept decoded, once for all runs "
+        "(default: in their folder)",
+        type=absolute_path,
+        metavar="FOLDER",
+    )
     option("--skip-broken", "leave out images that cannot be decoded", action="store_true")
     option(
         "--out",
         "where the run is kept (default: a new folder under runs/)",
         metavar="FOLDER",
     )
-    option("--resume", "go on with the run in FOLDER (or in --out) from its last checkpoint",
-           nargs="?", metavar="FOLDER")  # fmt: skip
+    option(
+        "--resume",
+        "go on with the run in FOLDER (or in --out) from its last checkpoint",
+        nargs="?",
+        metavar="FOLDER",
+    )
     return p
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 from tqdm import tqdm
 
-from data.load import load
+from app.data.load import load
+from app.pictures.curves import heat_maps
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights
 from nn.nets import build
 from nn.parallel import parallel
 from nn.sgd import SGD
 from nn.threads import THREADS
-from report.curves import heat_maps
 
 BATCH = 64
 MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an epoch

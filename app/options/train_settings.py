@@ -41,11 +41,22 @@ IMAGENET = {"epochs": 70, "batch_size": 256, "lr_policy": "step"}
 NET_DEFAULTS = {
     "alexnet": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
     "zeilerfergus": {**IMAGENET, **CAFFE_PIXELS, "pixel_order": "bgr"},
-    "alexnet-torchvision": {**IMAGENET, "pixel_mean": [123.675, 116.28, 103.53],
-        "pixel_scale": [1 / (255 * s) for s in (0.229, 0.224, 0.225)]},
-    "cifar10-quick": {**CAFFE_PIXELS, "epochs": 10, "batch_size": 100, "lr": 0.001,
-        "finetune_lr": 0.0003, "weight_decay": 0.004, "lr_policy": "step", "lr_step": 4000},
-}  # fmt: skip
+    "alexnet-torchvision": {
+        **IMAGENET,
+        "pixel_mean": [123.675, 116.28, 103.53],
+        "pixel_scale": [1 / (255 * s) for s in (0.229, 0.224, 0.225)],
+    },
+    "cifar10-quick": {
+        **CAFFE_PIXELS,
+        "epochs": 10,
+        "batch_size": 100,
+        "lr": 0.001,
+        "finetune_lr": 0.0003,
+        "weight_decay": 0.004,
+        "lr_policy": "step",
+        "lr_step": 4000,
+    },
+}
 
 
 def complete(given):

@@ -5,21 +5,29 @@ import shutil
 
 import numpy as np
 
-from nn.load import is_onnx
-from nn.weights import load_npz
-from report.pictures import rows_of_groups
-from report.sample_options import parse
-from report.sample_settings import complete
-from reproduction.runs import Job, run_all
-from sampling import load_network
+from app.formats.net import is_onnx
+from app.formats.npz import load_npz
+from app.options.visualize import parse
+from app.options.visualize_settings import complete
+from app.paper.jobs import Job, run_all
+from app.pictures.images import rows_of_groups
+from app.runs.node import load_network
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 LONGER = dict.fromkeys(("conv4", "conv5"), ["--iterations", 400])
 CLASSES = {  # as on the authors' page, by ImageNet's names
     "figure6": ["goose", "hen", "ostrich", "peacock", "giant panda", "starfish", "tench", "orange"],
-    "figure7": ["speedboat", "hook", "horse cart", "hourglass", "knot", "lotion", "lawn mower",
-                "nail"],
-}  # fmt: skip
+    "figure7": [
+        "speedboat",
+        "hook",
+        "horse cart",
+        "hourglass",
+        "knot",
+        "lotion",
+        "lawn mower",
+        "nail",
+    ],
+}
 NO_WEIGHTS = (
     "{} needs a trained AlexNet with its fully connected layers, which is not included: --weights "
     "takes an .onnx file that any framework exported, or torchvision's AlexNet as .safetensors"
@@ -46,8 +54,10 @@ def result_of(job):
 
 def as_table(jobs):
     """What the runs found, as the rows of a Markdown table."""
-    rows = ["| run | node | chains | acceptance | energy error | score | seconds a sample |",
-            "|---|---|---|---|---|---|---|"]  # fmt: skip
+    rows = [
+        "| run | node | chains | acceptance | energy error | score | seconds a sample |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for job in jobs:
         result = result_of(job)
         s = result["settings"]
@@ -95,10 +105,18 @@ def figure4(settings):
     if settings.quick:
         presets, chains = {"auto": "ours"}, 3
     jobs = [
-        sampling_job(settings.out / "figure4" / preset, settings, "--unit", "0-9",
-                     "--chains", chains, "--preset", preset)
+        sampling_job(
+            settings.out / "figure4" / preset,
+            settings,
+            "--unit",
+            "0-9",
+            "--chains",
+            chains,
+            "--preset",
+            preset,
+        )
         for preset in presets
-    ]  # fmt: skip
+    ]
     run_all(jobs, "figure4", settings.device)
     samples = np.stack([samples_of(job) for job in jobs], axis=1)  # (10, presets, chains, ...)
     titles = [list(presets.values())] + 9 * [["" for _ in presets]]
@@ -116,18 +134,29 @@ def figure5(settings):
     units, chains = ("0-1", 1) if settings.quick else ("0-3", 3)
     options = ["--net", "alexnet-torchvision", "--unit", units, "--chains", chains]
     jobs = [
-        sampling_job(place / layer, settings, *options, "--layer", layer,
-                     *([] if settings.quick else LONGER.get(layer, [])))
+        sampling_job(
+            place / layer,
+            settings,
+            *options,
+            "--layer",
+            layer,
+            *([] if settings.quick else LONGER.get(layer, [])),
+        )
         for layer in LAYERS
-    ]  # fmt: skip
+    ]
     run_all(jobs[::-1], "figure5", settings.device)  # the longest first
     samples = [samples_of(job) for job in jobs]
     names = [[str(unit) for unit in result_of(job)["settings"]["unit"]] for job in jobs]
     rows_of_groups(samples, LAYERS, names, settings.out / "figure5.png")
     told = "samples from nodes of AlexNet's conv1 to conv5; 30 seconds a sample of conv1"
-    return report(jobs, told, [
-        "torchvision's AlexNet, whose input is normalised, so sigma, T and the step size are ours; "
-        "the chains are annealed"])  # fmt: skip
+    return report(
+        jobs,
+        told,
+        [
+            "torchvision's AlexNet, whose input is normalised, so sigma, T and the step size are "
+            "ours; the chains are annealed"
+        ],
+    )
 
 
 def class_samples(name, settings):

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from nn.files import write_whole
+from app.files import write_whole
 
 
 def save_npz(path, arrays):

@@ -5,8 +5,8 @@ import textwrap
 
 import numpy as np
 
-from nn.files import write_whole
-from report.curves import plt, save_figure
+from app.files import write_whole
+from app.pictures.curves import plt, save_figure
 
 GAP = 2  # pixels between two images
 
@@ -45,16 +45,21 @@ def labelled(images, row_labels, column_labels, title, path):
     top, margin = 22 if any(column_labels) else 6, 12 + 12 * len(lines)
     figure = plt.figure(figsize=((width + left + 6) / 100, (height + top + margin) / 100))
     axis = figure.add_axes(
-        (left / (width + left + 6), 4 / (height + top + margin),
-         width / (width + left + 6), height / (height + top + margin))
-    )  # fmt: skip
+        (
+            left / (width + left + 6),
+            4 / (height + top + margin),
+            width / (width + left + 6),
+            height / (height + top + margin),
+        )
+    )
     axis.imshow(picture, interpolation="nearest", aspect="auto")
     axis.set_xticks((np.arange(K) + 0.5) * width / K, column_labels, fontsize=7)
     axis.set_yticks((np.arange(R) + 0.5) * height / R, row_labels, fontsize=8)
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
-    figure.text(0.5, 1 - 4 / (height + top + margin), "\n".join(lines), ha="center", va="top",
-                fontsize=8)  # fmt: skip
+    figure.text(
+        0.5, 1 - 4 / (height + top + margin), "\n".join(lines), ha="center", va="top", fontsize=8
+    )
     save_figure(figure, path, dpi=200)
 
 
@@ -75,8 +80,14 @@ def rows_of_groups(samples, row_labels, group_labels, path, side=110):
     figure = plt.figure(figsize=(width / 100, height / 100))
     for r, row in enumerate(samples):
         y = sum(tops[: r + 1]) + r * (side + GAP)
-        figure.text(left / 2 / width, 1 - (y + side / 2) / height, row_labels[r],
-                    ha="center", va="center", fontsize=10)  # fmt: skip
+        figure.text(
+            left / 2 / width,
+            1 - (y + side / 2) / height,
+            row_labels[r],
+            ha="center",
+            va="center",
+            fontsize=10,
+        )
         for g, k in np.ndindex(groups, K):
             x = left + g * (K * (side + GAP) + gap) + k * (side + GAP)
             small = row.shape[2] < side
@@ -87,8 +98,9 @@ def rows_of_groups(samples, row_labels, group_labels, path, side=110):
             )
             picture[y : y + side, x : x + side] = np.asarray(image)
             if k == 0:
-                figure.text(x / width, 1 - (y - 3) / height, group_labels[r][g], va="bottom",
-                            fontsize=7)  # fmt: skip
+                figure.text(
+                    x / width, 1 - (y - 3) / height, group_labels[r][g], va="bottom", fontsize=7
+                )
     axis = figure.add_axes((0, 0, 1, 1), zorder=-1)
     axis.imshow(picture, interpolation="nearest", aspect="auto")
     axis.set_axis_off()
@@ -121,8 +133,15 @@ def traces(score, energy, probability, units, warm_up, title, path):
     if 1 < len(units) <= 20:
         axes[2].legend(frameon=False, fontsize=7, ncols=2, title="unit", title_fontsize=7)
     if warm_up:
-        axes[0].text(0.98, 0.03, "grey: warm-up", transform=axes[0].transAxes, ha="right",
-                     va="bottom", fontsize=7)  # fmt: skip
+        axes[0].text(
+            0.98,
+            0.03,
+            "grey: warm-up",
+            transform=axes[0].transAxes,
+            ha="right",
+            va="bottom",
+            fontsize=7,
+        )
     figure.suptitle(title, fontsize=9)
     save_figure(figure, path, dpi=110)
 

@@ -6,8 +6,8 @@ from itertools import count
 
 import numpy as np
 
-from data.labels import labelled_and_not, rounds
-from evaluation import TEST_BATCH, not_finite, scores_of
+from app.data.labels import labelled_and_not, rounds
+from app.runs.scoring import TEST_BATCH, not_finite, scores_of
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
 from losses.semi_supervised import semi_supervised_loss
@@ -53,7 +53,7 @@ class Training:
         s = self.settings
         self.stage = stage
         self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"],
-                       s["lr_step"])  # fmt: skip
+                       s["lr_step"])
         # Dropout's numbers come from the host; such nets are large, and launches cost them little.
         dropout = any(isinstance(layer, Dropout) for layer in self.network.layers.values())
         self.learn = self._learn if dropout else Recorded(self._learn)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from app.formats.npz import load_weights
+from app.formats.onnx.reader import onnx_input_shape, read_onnx
+from app.formats.torchvision import from_torchvision, is_torchvision, load_safetensors
 from nn.nets import NETS, cut, table
 from nn.network import Network
-from nn.onnx_import import onnx_input_shape, read_onnx
-from nn.torch_names import from_torchvision, is_torchvision, load_safetensors
-from nn.weights import load_weights
 
 
 def is_onnx(path):
@@ -45,8 +45,9 @@ def classes_in(arrays, net):
     return arrays[f"{top}.b"].size if f"{top}.b" in arrays else None
 
 
-def open_network(net, weights=None, input_shape=None, classes=None, filler="xavier", seed=0,
-                 up_to=None):  # fmt: skip
+def open_network(
+    net, weights=None, input_shape=None, classes=None, filler="xavier", seed=0, up_to=None
+):
     """(Network, what the weights' file tells of its input, see load_arrays).
 
     net: a name of NETS, which starts at random, or an ONNX file, which brings its weights; either

@@ -6,12 +6,12 @@ why something cannot be had; the caller adds which node it was.
 
 import numpy as np
 
+from app.formats.onnx.shapes import flatten, reshape, squeeze, transpose
 from nn.average_pool import AveragePool, GlobalAveragePool
 from nn.conv import Conv
 from nn.dropout import Dropout
 from nn.fillers import zeros
 from nn.lrn import LRN
-from nn.onnx_shapes import flatten, reshape, squeeze, transpose
 from nn.pool import MaxPool
 from nn.relu import ReLU
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from app import ROOT
+from app.options import train, train_settings, visualize, visualize_settings
 from nn.backend import gpus
-from report import sample_options, sample_settings, train_options, train_settings
 
-ROOT = Path(__file__).resolve().parent.parent
 # What is written last; the settings that options stand for.
 RESULTS = {"train.py": "model.npz", "visualize.py": "diagnostics.json"}
 SETTINGS = {
-    "train.py": lambda words: train_settings.complete(train_options.parse(words)),
-    "visualize.py": lambda words: sample_settings.complete(sample_options.parse(words)),
+    "train.py": lambda words: train_settings.complete(train.parse(words)),
+    "visualize.py": lambda words: visualize_settings.complete(visualize.parse(words)),
 }
 
 
@@ -55,13 +55,20 @@ class Job:
 
     def start(self):
         """Begin the run, or go on with it."""
-        command = [sys.executable, ROOT / self.script, *self.words(), "--out", self.folder,
-                   "--resume"]  # fmt: skip
+        command = [
+            sys.executable,
+            ROOT / self.script,
+            *self.words(),
+            "--out",
+            self.folder,
+            "--resume",
+        ]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "wb") as log:
             # In a session of its own: Ctrl-C is for us, who pass it on once.
-            return subprocess.Popen([str(word) for word in command], stdout=log, stderr=log,
-                                    start_new_session=True)  # fmt: skip
+            return subprocess.Popen(
+                [str(word) for word in command], stdout=log, stderr=log, start_new_session=True
+            )
 
     def last_words(self):
         """The last line of the log, where a progress bar overwrites its own line."""

@@ -5,7 +5,7 @@ import io
 import matplotlib
 import numpy as np
 
-from nn.files import write_whole
+from app.files import write_whole
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -91,19 +91,33 @@ def error_plot(nets, published, path):
 def errors_of_net(axis, columns, published, title):
     """error_plot for one net."""
     for place, (name, errors) in enumerate(columns.items()):
-        axis.hlines(np.mean(errors), place - 0.3, place + 0.3, color="k",
-                    label="mean" if not place else None)  # fmt: skip
+        axis.hlines(
+            np.mean(errors),
+            place - 0.3,
+            place + 0.3,
+            color="k",
+            label="mean" if not place else None,
+        )
         across = place + np.linspace(-0.15, 0.15, len(errors))
         axis.plot(
             across, errors, "o", color="tab:blue", ms=4, label="a seed" if not place else None
         )
         if name in published:
-            axis.hlines(published[name], place - 0.3, place + 0.3, color="tab:red",
-                        label="paper" if not place else None)  # fmt: skip
+            axis.hlines(
+                published[name],
+                place - 0.3,
+                place + 0.3,
+                color="tab:red",
+                label="paper" if not place else None,
+            )
     numbers = [e for errors in columns.values() for e in errors] + list(published.values())
     room = 0.2 * (max(numbers) - min(numbers)) + 0.01 * max(numbers)
-    axis.set(xticks=range(len(columns)), xticklabels=columns, title=title,
-             ylim=(max(0, min(numbers) - room), max(numbers) + room))  # fmt: skip
+    axis.set(
+        xticks=range(len(columns)),
+        xticklabels=columns,
+        title=title,
+        ylim=(max(0, min(numbers) - room), max(numbers) + room),
+    )
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8)
 
@@ -133,9 +147,14 @@ def heat_maps(maps, labels, path):
     for axis, (title, matrix) in zip(axes, maps.items(), strict=True):
         reach = np.abs(matrix).max()
         signed = matrix.min() < 0
-        picture = axis.imshow(matrix, aspect="auto", interpolation="nearest",
-                              cmap="RdBu_r" if signed else "Greys",
-                              vmin=-reach if signed else 0, vmax=reach)  # fmt: skip
+        picture = axis.imshow(
+            matrix,
+            aspect="auto",
+            interpolation="nearest",
+            cmap="RdBu_r" if signed else "Greys",
+            vmin=-reach if signed else 0,
+            vmax=reach,
+        )
         figure.colorbar(picture, ax=axis, shrink=0.4)
         first = np.flatnonzero(np.diff(labels, prepend=-1))
         middle = (first + np.append(first[1:], len(labels)) - 1) / 2  # of a class's rows

@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
+from app.formats.onnx.graph import Graph
+from app.formats.onnx.operators import OPERATORS
+from app.formats.onnx.shapes import compute, in_file, takes_channels_last
+from app.formats.torchvision import channels_last_rows
 from nn.conv import Conv
 from nn.fillers import zeros
 from nn.flatten import Flatten
 from nn.linear import Linear
-from nn.onnx_graph import Graph
-from nn.onnx_layers import OPERATORS
-from nn.onnx_shapes import compute, in_file, takes_channels_last
-from nn.torch_names import channels_last_rows
 
 USUAL = (224, 224, 3)
 

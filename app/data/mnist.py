@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.idx import read_idx
+from app import ASSETS
+from app.data.idx import read_idx
 
-MNIST = Path(__file__).resolve().parent.parent / "assets" / "mnist"
+MNIST = ASSETS / "mnist"
 
 
 def find_idx(folder, words, kind):

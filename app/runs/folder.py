@@ -10,8 +10,8 @@ import io
 import json
 from pathlib import Path
 
-from nn.files import hold, write_whole
-from nn.weights import load_npz, save_npz
+from app.files import hold, write_whole
+from app.formats.npz import load_npz, save_npz
 
 
 class RunFolder:

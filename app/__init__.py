@@ -1,0 +1,6 @@
+"""All that is neither the paper nor speed: files, options, runs, pictures."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent  # of the clone
+ASSETS = ROOT / "assets"  # MNIST and the weights that are included

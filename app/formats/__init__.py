@@ -1,0 +1,1 @@
+"""Files of weights and of nets, in our own format and in those of others."""

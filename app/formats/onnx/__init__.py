@@ -1,0 +1,1 @@
+"""Nets from ONNX files."""

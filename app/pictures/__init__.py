@@ -1,0 +1,1 @@
+"""Pictures: samples, curves, tables. The only folder that imports matplotlib."""

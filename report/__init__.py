@@ -1,1 +1,0 @@
-"""What a person sees and keeps: run folders, curves, messages."""
