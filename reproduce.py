@@ -3,9 +3,6 @@
 python reproduce.py table1
 """
 
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 from pathlib import Path
 
 from app.console import OneLineParser, absolute_path, fail_in_one_line, number
@@ -14,7 +11,7 @@ from app.data.folder import is_image_folder
 from app.files import write_whole
 from app.paper import figures, tables, teaching
 from app.runs.folder import write_json
-from nn.backend import DEVICES
+from fast.device import DEVICES
 
 TARGETS = {
     make.__name__: make

@@ -3,9 +3,6 @@
 python visualize.py --unit 3
 """
 
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import shlex
 import sys
 import time
@@ -19,8 +16,7 @@ from app.formats.npz import save_npz
 from app.options.visualize import settings_and_folder
 from app.runs.folder import write_json
 from app.runs.node import STAGES, NodeChains, growing, load_network
-from nn.backend import choose_device
-from nn.memory import less_would_do
+from fast.device import choose_device
 
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
 MOST_SHOWN = 24  # rows and columns of a picture
@@ -193,16 +189,14 @@ def announce(chains, run, device, told, flat):
 
 
 def main(argv=None):
-    with fail_in_one_line(status=2):
+    less = "lower --chains, or the number of units"
+    with fail_in_one_line(status=2, less=less):
         settings, run, resumed = settings_and_folder(argv)
         if resumed and run.finished():
             print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
             return
         xp, device = choose_device(settings["device"])
-        network = load_network(settings)
-        fewer = "--chains", settings["chains"], len(settings["unit"]), xp, settings["precision"]
-        with less_would_do(network, *fewer):
-            chains = NodeChains(settings, network, xp)
+        chains = NodeChains(settings, *load_network(settings), xp)
         told, flat = chains.forecast(), chains.flat_units()
         if resumed:
             run.load_checkpoint(chains.restore)
@@ -214,11 +208,9 @@ def main(argv=None):
             return f"; stopped at iteration {chains.iteration}, before the first checkpoint"
         return f"; stopped at iteration {chains.iteration}, go on with --resume {run.path}"
 
-    workers = chains.sampler.energy.network
-    with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
+    with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
         announce(chains, run, device, told, flat)
-        with less_would_do(workers, *fewer):
-            whole = run_chains(chains, run, stopped)
+        whole = run_chains(chains, run, stopped)
         run.save_checkpoint(*chains.checkpoint())
         if not whole:
             again = f"python visualize.py --resume {shlex.quote(str(run.path))}"

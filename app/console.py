@@ -34,17 +34,18 @@ def warn(message):
 
 
 @contextmanager
-def fail_in_one_line(status, kept=lambda: ""):
+def fail_in_one_line(status, kept=lambda: "", less=""):
     """End the program with `status` and one line on stderr when a known kind of error comes up.
 
-    kept() says, at that moment, what was kept of the work.
+    kept() says, at that moment, what was kept of the work; less, what to do if memory runs out.
     """
     try:
         yield
     except (ValueError, OSError, MemoryError, ArithmeticError, ImportError) as error:
         if os.environ.get("TRACEBACK"):  # for whoever mends this program
             raise
-        print(f"{script()}: error: {one_line(error)}{kept()}", file=sys.stderr)
+        hint = f"; {less}" if less and isinstance(error, MemoryError) else ""
+        print(f"{script()}: error: {one_line(error)}{hint}{kept()}", file=sys.stderr)
         sys.exit(status)
     except KeyboardInterrupt:
         print(f"{script()}: error: interrupted{kept()}", file=sys.stderr)

@@ -9,9 +9,6 @@ mean distance between two samples of a unit, each scaled to mean 0 and norm 1, a
 mean distance between two MNIST images of that class.
 """
 
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import argparse
 from pathlib import Path
 

@@ -6,12 +6,12 @@ All take a trace of one number (a node's score) over iterations: draws (n chains
 import numpy as np
 
 
-def moves(draws):
+def moves(draws: np.ndarray) -> np.ndarray:
     """How far each chain is from where it began: exactly 0, without rounding, if it never moved."""
     return draws - draws[:, :1]
 
 
-def autocovariance(draws):
+def autocovariance(draws: np.ndarray) -> np.ndarray:
     """Of each chain at lags 0 .. m - 1, biased (divided by m): (n, m) -> (n, m)."""
     m = draws.shape[1]
     moved = moves(draws)
@@ -20,14 +20,14 @@ def autocovariance(draws):
     return np.fft.irfft(spectrum * spectrum.conj(), n=2 * m)[:, :m] / m
 
 
-def autocorrelation(draws):
+def autocorrelation(draws: np.ndarray) -> np.ndarray:
     """Of each chain, 1 at lag 0; nan for a chain that never moved: (n, m) -> (n, m)."""
     covariance = autocovariance(draws)
     with np.errstate(invalid="ignore", divide="ignore"):
         return covariance / covariance[:, :1]
 
 
-def between_and_within(draws):
+def between_and_within(draws: np.ndarray) -> tuple[float, float]:
     """(pooled variance estimate var+, mean within-chain variance) of n chains of m draws."""
     m = draws.shape[1]
     within = moves(draws).var(axis=1, ddof=1).mean()
@@ -36,7 +36,7 @@ def between_and_within(draws):
     return (m - 1) / m * within + between, within
 
 
-def split_rhat(draws):
+def split_rhat(draws: np.ndarray) -> float:
     """sqrt(var+ / W) over the halves of the chains (Gelman et al., BDA3, section 11.4): near 1 if
     they agree. nan if there are fewer than 4 draws or nothing moved.
     """
@@ -48,7 +48,7 @@ def split_rhat(draws):
     return float(np.sqrt(pooled / within)) if within > 0 else float("nan")
 
 
-def effective_sample_size(draws):
+def effective_draws(draws: np.ndarray) -> float:
     """n m / (1 + 2 sum of autocorrelations), the sum ended by Geyer's initial monotone sequence.
 
     The number of independent draws that would estimate the mean as well (BDA3, section 11.5).

@@ -23,7 +23,14 @@ class Forecast:
     warning: str
 
 
-def forecast(iterations, step_size, steps, sigma, mass, temperature):
+def forecast(
+    iterations: int,
+    step_size: float,
+    steps: int,
+    sigma: float,
+    mass: float,
+    temperature: float,
+) -> Forecast:
     """The chain of these settings without f: x -> x cos theta + sigma sqrt(T) sin theta N(0, 1).
 
     theta = eps L / (sigma sqrt(T m)): U = |x|^2 / (2 sigma^2 T) turns with frequency
@@ -57,6 +64,6 @@ def forecast(iterations, step_size, steps, sigma, mass, temperature):
     return Forecast(theta, remains, reached, warning)
 
 
-def leapfrog_angle(x):
+def leapfrog_angle(x: float) -> float:
     """The angle of one leapfrog step of eps omega = x: a little more than x, pi from x = 2 on."""
     return math.acos(max(-1.0, 1 - x**2 / 2))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nn.canvas import on_canvas, receptive_field
 from nn.nets import NETS, build
 
 SIZES = {
@@ -42,7 +43,7 @@ SIZES = {
 def test_sizes_and_parameters(name):
     count, shapes = SIZES[name]
     net = build(name)
-    assert sum(w.size for w in net.named().values()) == count
+    assert sum(w.size for w in net.params().values()) == count
     assert {layer: net.shapes[layer] for layer in shapes} == shapes
 
 
@@ -54,12 +55,12 @@ def test_caffes_fillers_biases_and_rates():
     assert abs(w.std() - 0.01) < 4 * 0.01 / np.sqrt(2 * w.size)
     np.testing.assert_array_equal(b, np.float32(0.1))
     assert net.layers["conv2"].rates == {"w": (1, 1), "b": (2, 0)}
-    assert net.receptive_field("conv2") == (51, 51)
+    assert receptive_field(net, "conv2") == (51, 51)
 
 
 def test_receptive_fields_of_alexnet():
     net = build("alexnet-torchvision", up_to="conv5")
-    fields = [net.receptive_field(f"conv{i}") for i in range(1, 6)]
+    fields = [receptive_field(net, f"conv{i}") for i in range(1, 6)]
     assert fields == [(n, n) for n in (11, 51, 99, 131, 163)]
 
 
@@ -68,7 +69,7 @@ def test_a_node_in_its_field_is_the_node_in_the_midst_of_an_image():
     net = build("alexnet-torchvision", up_to="conv3")
     x = np.random.default_rng(0).random((1, 224, 224, 3), np.float32)
     whole = net.bottom_up(x)[0, 6, 6]
-    field = net.up_to("conv3", net.receptive_field("conv3"))
+    field, _ = on_canvas(net, "conv3")
     assert field.shapes["conv3"] == (1, 1, 384)
     first = (
         4 * 2 * (2 * (6 - 1) - 2) - 2

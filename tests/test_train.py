@@ -15,7 +15,7 @@ from app.options.train_settings import DEFAULTS, complete
 from app.runs.folder import RunFolder
 from app.runs.training import Training
 from losses.generative import intercepts
-from nn.backend import gpu_problem
+from fast.device import gpu_problem
 from nn.dropout import Dropout
 from nn.linear import Linear
 from nn.network import Network

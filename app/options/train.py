@@ -7,7 +7,7 @@ from app.console import OneLineParser, absolute_path, number
 from app.formats.net import is_onnx
 from app.options.train_settings import DEFAULTS, NET_DEFAULTS, complete
 from app.runs.folder import open_run
-from nn.backend import DEVICES
+from fast.device import DEVICES
 from nn.fillers import FILLERS
 from nn.nets import NETS
 from nn.sgd import POLICIES
@@ -147,6 +147,11 @@ def parser():
         "processes of one thread each that share a batch on the CPU",
         type=number(int, low=1, high=256),
         metavar="N",
+    )
+    option(
+        "--plain",
+        "run the textbook alone (nn/), without what makes it fast (fast/)",
+        action="store_true",
     )
     option(
         "--data",

@@ -1,7 +1,7 @@
 """The settings of train.py: the paper's for LeNet, those of a net's authors, what goes together."""
 
+from fast.cpu.threads import cores
 from nn.nets import NETS
-from nn.threads import THREADS
 
 DEFAULTS = {
     "net": "lenet",
@@ -20,7 +20,8 @@ DEFAULTS = {
     "weights": None,
     "seed": 0,
     "device": "auto",
-    "threads": THREADS,
+    "threads": cores(),
+    "plain": False,
     "data": None,
     "classes": None,
     "limit": None,

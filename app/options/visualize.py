@@ -8,9 +8,9 @@ from app.console import OneLineParser, absolute_path, by, number
 from app.options.train import net
 from app.options.visualize_settings import DEFAULTS, PRESETS, complete, described
 from app.runs.folder import open_run
-from nn.backend import DEVICES
+from fast.device import DEVICES
+from nn.canvas import receptive_field, seen_by
 from nn.nets import NETS
-from nn.network import receptive_field
 
 CLASS_NAMES = ASSETS / "imagenet-classes.txt"
 
@@ -201,6 +201,11 @@ def parser():
         type=number(int, low=1, high=256),
         metavar="N",
     )
+    option(
+        "--plain",
+        "run the textbook alone (nn/), without what makes it fast (fast/)",
+        action="store_true",
+    )
     option("--film", "also an animated GIF of the chains", action="store_true")
     option(
         "--out",
@@ -235,12 +240,12 @@ def settings_and_folder(argv):
 
 def list_layers(given):
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
-    layers, shapes, input_shape, _ = described(given)
-    wide = max(map(len, ["layer", *shapes]))
+    network, _ = described(given)
+    input_shape, wide = network.input_shape, max(map(len, ["layer", *network.layers]))
     print(
         f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {by(input_shape)}"
     )
-    for name, shape in shapes.items():
-        field = receptive_field(layers, name)
-        sees = by(field) if field else "all"
+    for name in network.layers:
+        shape = network.shapes[name]
+        sees = by(receptive_field(network, name)) if seen_by(network, name, 0) else "all"
         print(f"{name:{wide}}{by(shape):>16}{shape[-1]:>8}{sees:>12}")

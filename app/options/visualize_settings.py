@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from app.formats.net import classes_in, is_onnx, layers_of, load_arrays
+from fast.cpu.threads import cores
 from hmc.forecast import QUARTER_TURN
+from nn.canvas import seen_by
 from nn.nets import NETS
-from nn.network import measure, receptive_field
-from nn.threads import THREADS
+from nn.network import Network
 
 WEIGHTS = {"lenet": "lenet-dg.npz", "alexnet-torchvision": "alexnet-torchvision-conv.npz"}
 LAYERS = {"alexnet-torchvision": "conv5"}  # the last that is included
@@ -28,7 +29,8 @@ DEFAULTS = {
     "seed": 0,
     "device": "auto",
     "precision": "float32",
-    "threads": THREADS,
+    "threads": cores(),
+    "plain": False,
 }
 
 # sigma is in the net's own input units; here for pixels of 0 .. 1 (grey) and of a standard
@@ -105,25 +107,26 @@ def asked_shape(settings):
 
 
 def described(given):
-    """(layers, {name: shape}, input_shape, what the weights tell of pixels) of a net."""
+    """(the net without parameters, what the weights tell of pixels)."""
     net, weights = source(given)
     if given.get("size") and not is_onnx(net):
         raise ValueError(f"--size is for .onnx files that leave it open: {net} has its own")
     arrays, images = load_arrays(weights) if weights else ({}, {})
     shape = asked_shape(given) or images.get("shape")
     layers, _, input_shape = layers_of(net, shape, classes_in(arrays, net))
-    return layers, measure(layers, input_shape), input_shape, images
+    return Network(layers, input_shape), images
 
 
 def complete(given):
     """All settings from those given. ValueError if they do not go together."""
-    layers, shapes, input_shape, images = described(given)
+    network, images = described(given)
+    shapes, input_shape = network.shapes, network.input_shape
     settings = {**DEFAULTS, **sampler_settings(given, input_shape, images), **given}
     settings["net"], _ = source(given)
     if settings["pixel_order"] is None:
         settings["pixel_order"] = str(images.get("order", "rgb"))
     settings["layer"] = checked_layer(settings, shapes)
-    if is_score(settings, layers, input_shape) and "iterations" not in given:
+    if is_score(settings, network) and "iterations" not in given:
         settings["iterations"] *= SCORES
     check_units(settings, shapes[settings["layer"]][-1])
     settings["adapt"] = settings["sampler"] != "ascent" and settings.get("step_size") is None
@@ -162,11 +165,11 @@ def sampler_settings(given, input_shape, images):
     return settings
 
 
-def is_score(settings, layers, input_shape):
+def is_score(settings, network):
     """Whether the paper's chains are asked for of a node that sees all of a colour image."""
     if settings["preset"] != "paper" or settings["sampler"] == "ascent":
         return False
-    return input_shape[2] > 1 and receptive_field(layers, settings["layer"]) is None
+    return network.input_shape[2] > 1 and seen_by(network, settings["layer"], 0) is None
 
 
 def checked_layer(settings, shapes):

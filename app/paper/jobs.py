@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from app import ROOT
 from app.options import train, train_settings, visualize, visualize_settings
-from nn.backend import gpus
+from fast.device import gpus
 
 # What is written last; the settings that options stand for.
 RESULTS = {"train.py": "model.npz", "visualize.py": "diagnostics.json"}

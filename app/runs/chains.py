@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
+from hmc.diagnostics import autocorrelation, effective_draws, split_rhat
 from hmc.sampler import DIVERGENT, State, ascend
 from nn.backend import array_module, to_device, to_host
 
@@ -76,8 +76,8 @@ class Chains:
         self.state.gradient *= before / now
 
     def energy(self):
-        """U of each chain over the final temperature."""
-        return to_host(self.state.value) * (self.sampler.temperature / self.final)
+        """U of each chain, at T = 1: (n,) on the host."""
+        return to_host(self.state.value) * self.sampler.temperature
 
     def record(self, info):
         info = info | {"energy": self.energy()} | self.observe(self.state)
@@ -136,7 +136,7 @@ class Chains:
                 "divergences": int(divergent[g, :, first:].sum()),
                 "divergences_in_warm_up": int(divergent[g, :, :first].sum()),
                 "chains_that_never_moved": int((np.ptp(score[g], axis=1) == 0).sum()),
-                "ess": number(effective_sample_size(late_score[g])),
+                "ess": number(effective_draws(late_score[g])),
                 "rhat": number(split_rhat(late_score[g])),
                 "energy_change": number((energy[g, :, -1] - energy[g, :, 0]).mean()),
                 "score": number(late_score[g].mean()),

@@ -9,9 +9,10 @@ from hmc.energy import NodeEnergy, check_node, rounding_error
 from hmc.forecast import QUARTER_TURN, forecast
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
+from fast import engine, record
 from nn.backend import to_device, to_host
 from app.formats.net import open_network
-from nn.parallel import parallel
+from nn.canvas import on_canvas
 from app import ASSETS
 from app.options.visualize_settings import WEIGHTS, asked_shape, period, source
 
@@ -21,9 +22,9 @@ FRAMES, STAGES = 40, 10  # pictures of a film, and of a chain in the sequence
 
 
 def load_network(settings):
-    """The net with its weights, cut off above the node's layer, on a canvas that suits the node.
+    """(the net with its weights up to the node's layer, the node's position or None).
 
-    That is its receptive field, unless the node sees all of an image or has a position.
+    Its images are as large as the node's receptive field, unless a position is given.
     """
     layer, position = settings["layer"], settings["position"]
     net, weights = source(settings)
@@ -31,37 +32,35 @@ def load_network(settings):
         weights = ASSETS / WEIGHTS[net]
     network, _ = open_network(net, weights, asked_shape(settings), up_to=layer)
     check_node(network, layer, settings["unit"], position)
-    field = network.receptive_field(layer)
-    if position is not None or any(
-        n >= size for n, size in zip(field, network.input_shape, strict=False)
-    ):
-        return network
-    return network.up_to(layer, field)
+    if position is not None:
+        return network, position
+    return on_canvas(network, layer)
 
 
 class NodeChains(Chains):
     """Chains on a node of a net: all chains of all units, unit by unit in one batch."""
 
-    def __init__(self, settings, network, xp):
+    def __init__(self, settings, network, position, xp):
         s = self.settings = settings
         self.network = network.to(xp, np.dtype(s["precision"]))
         self.units, self.seconds = len(s["unit"]), 0.0
         n = self.units * s["chains"]
-        self.temperature = s["temperature"] or 1.0  # ascent follows U at T = 1
-        energy = NodeEnergy(
-            parallel(self.network, s["threads"] if xp is np else 1, n),
-            s["layer"],
-            np.repeat(s["unit"], s["chains"]),
-            s["position"],
-            s["sigma"],
-            self.temperature,
-        )
+        self.engine = engine(self.network, xp, s["threads"], n, s["plain"])
+        unit = np.repeat(s["unit"], s["chains"])
+        self.node = NodeEnergy(self.engine, s["layer"], unit, position, s["sigma"])
         steps, tuning = s["leapfrog_steps"], None
         if s["adapt"]:
             largest = QUARTER_TURN * period(s) / steps / (1 + JITTER)  # no trajectory turns back
             tuning = RobbinsMonro(s["step_size"], n, TARGET_ACCEPTANCE, largest)
-        jitter = JITTER if s["adapt"] else 0.0
-        sampler = HMC(energy, s["step_size"], steps, s["mass"], jitter=jitter)
+        sampler = HMC(
+            self.node,
+            s["step_size"],
+            steps,
+            s["mass"],
+            s["temperature"] or 1.0,  # ascent follows U itself
+            JITTER if s["adapt"] else 0.0,
+            lambda function: record(function, xp, s["plain"]),
+        )
         rng = np.random.default_rng(s["seed"])
         # From q, as in the paper, or from fainter noise.
         x = (
@@ -90,10 +89,8 @@ class NodeChains(Chains):
             )
 
     def score(self, state):
-        """f at the chains' positions, from U = (-f + |x|^2 / (2 sigma^2)) / T."""
-        flat = to_host(state.x).reshape(len(state.x), -1).astype(np.float64)
-        reference = (flat * flat).sum(axis=1) / (2 * self.settings["sigma"] ** 2)
-        return {"score": reference - self.temperature * self.energy()}
+        """f at the chains' positions: U is known there, so no pass through the net is needed."""
+        return {"score": to_host(self.node.reference(state.x)) - self.energy()}
 
     def record(self, info):
         super().record(info)
@@ -108,7 +105,7 @@ class NodeChains(Chains):
 
     def weights_checksum(self):
         """Of the net's parameters: a resumed chain must go on with the same net."""
-        params = self.network.named().values()
+        params = self.network.params().values()
         return sum(zlib.crc32(np.ascontiguousarray(to_host(w))) for w in params)
 
     def checkpoint(self):
@@ -130,7 +127,7 @@ class NodeChains(Chains):
 
     def flat_units(self):
         """Units whose f has no gradient in any of their chains: a dead ReLU, say."""
-        flat = self.sampler.energy.is_flat(self.state.x).reshape(self.units, -1).all(axis=1)
+        flat = self.node.is_flat(self.state.x).reshape(self.units, -1).all(axis=1)
         return [unit for unit, dead in zip(self.settings["unit"], flat, strict=True) if dead]
 
     def forecast(self):
@@ -146,10 +143,10 @@ class NodeChains(Chains):
         """The largest error in U by rounding to float32, or None in float64."""
         if self.settings["precision"] == "float64":
             return None
-        energy = self.sampler.energy
-        exact = NodeEnergy(self.network.replica().to(np, np.float64), energy.layer, energy.unit,
-                           energy.position or None, energy.sigma, energy.temperature)
-        return rounding_error(energy, exact, self.state.x)
+        node = self.node
+        exact = self.network.up_to(node.layer).to(np, np.float64)
+        exact = NodeEnergy(exact, node.layer, node.unit, node.position or None, node.sigma)
+        return rounding_error(node, exact, self.state.x) / self.sampler.temperature
 
 
 def growing(last, count):

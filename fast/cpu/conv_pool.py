@@ -1,6 +1,6 @@
 """A convolution and the local maximum of its map in one (Eq. 1-2), where the pools tile the map.
 
-The same as the two layers one above the other, which are its specification. The pixels that a pool
+The same as the two layers one above the other. The pixels that a pool
 compares see one window between them, larger by the pool. So there are fewer windows to copy, and
 one product of kernels shifted within that window gives the pool's pixels as maps of their own:
 the maximum is taken of whole arrays, where the pooling of one map picks every other column of it.
@@ -10,65 +10,59 @@ import math
 
 import numpy as np
 
-from nn.backend import array_module
+from fast.cpu.pool import running_max
+from fast.cpu.toom_cook import ToomCookConv
+from fast.cpu.windows import CACHED, copy_windows, counts, fold_windows, pad_image, window_matrix
+from fast.engine import Form
 from nn.conv import Conv
-from nn.geometry import NO_PAD, counts
-from nn.pool import MaxPool, running_max
-from nn.windows import CACHED, fold, window_matrix, windows
+from nn.geometry import NO_PAD
+from nn.pool import MaxPool
+from nn.windows import cropped
 
 MOST_ZEROS = 1.5  # times the products of the convolution: the shifted kernels are padded by zeros
 
 
-class ConvPool:
-    """The calls of a layer, for a Conv and the MaxPool above it, on a CPU.
+class ConvPool(Form):
+    """A Conv and the MaxPool above it.
 
     P = PH PW pixels of a pool, R = N (OH / PH) (OW / PW) pools, K numbers in a window:
     maps (P, F, R) = wide (P F, K) columns^T (K, R);  y (R, F) = (max over P of maps)^T + b.
     """
 
-    def __init__(self, conv, pool):
-        self.conv, self.pool, self.buffers = conv, pool, pool.buffers
-        self.kernel, self.stride = wide_window(conv, pool)
-        self.w = None  # whose shifted kernels are in `wide`
-        self.ready_for = None  # what `prepare` was called with last: (shape, dtype)
+    takes = (Conv, MaxPool)
 
     @staticmethod
-    def fits(lower, upper, x, train):
-        """Whether these layers are a Conv by windows and a MaxPool whose pools tile its map."""
-        if (
-            not (isinstance(lower, Conv) and isinstance(upper, MaxPool))
-            or array_module(x) is not np
-        ):
-            return False
-        OH, OW, _ = lower.output_shape(x.shape[1:])
-        PH, PW = upper.kernel
-        tiled = upper.kernel == upper.stride and upper.pad == NO_PAD and OH % PH == OW % PW == 0
-        zeros = math.prod(wide_window(lower, upper)[0]) / math.prod(lower.kernel)
-        plain = lower.groups == 1 and not lower.is_fast(x, train)
+    def fits(layers, shapes, job):
+        """Whether the pools tile the map, and the convolution is better done by windows."""
+        (conv, pool), ((_, *image), _) = layers, shapes
+        OH, OW, _ = conv.output_shape(image)
+        PH, PW = pool.kernel
+        tiled = pool.kernel == pool.stride and pool.pad == NO_PAD and OH % PH == OW % PW == 0
+        zeros = math.prod(wide_window(conv, pool)[0]) / math.prod(conv.kernel)
+        plain = conv.groups == 1 and not ToomCookConv.fits([conv], shapes[:1], job)
         return tiled and plain and zeros <= MOST_ZEROS
 
-    def prepare(self, shape, dtype):
-        """Make the views for images of this padded shape, in pieces that stay in the cache."""
-        self.ready_for = self.w = None
-        self.dtype = dtype
-        N, H, W, C = shape
-        (KH, KW), F = self.kernel, self.conv.filters
-        down, along = counts(H, W, KH, KW, self.stride)  # pools
-        P = math.prod(self.pool.kernel)
-        self.y = self.get("value", N, down, along, F)
-        self.wide = np.zeros((P, F, KH, KW, C), dtype)
-        at_once = max(1, CACHED // (down * along * max(KH * KW * C, P * F)))
+    def __init__(self, names, layers, shapes, job, room):
+        (self.conv, self.pool), self.room, (self.dtype, _) = layers, room, job
+        self.name = names[0]
+        N, self.H, self.W, C = shapes[0]
+        (top, bottom), (left, right) = self.conv.pad
+        padded = N, self.H + top + bottom, self.W + left + right, C
+        self.kernel, self.stride = wide_window(self.conv, self.pool)
+        F, P = self.conv.filters, math.prod(self.pool.kernel)
+        down, along = counts(*padded[1:3], self.kernel, self.stride)  # pools
+        self.y = self.get("y", N, down, along, F)
+        self.dx = self.get("dx", *padded)
+        self.wide, self.dwide = (np.zeros((P, F, *self.kernel, C), self.dtype) for _ in "wd")
+        self.w = None  # whose shifted kernels are in `wide`
+        numbers = down * along * max(math.prod(self.kernel) * C, P * F)
+        at_once = max(1, CACHED // numbers)
         images = [slice(i, min(i + at_once, N)) for i in range(0, N, at_once)]
-        self.pieces = [Piece(self, these) for these in images]
-        self.ready_for = shape, dtype
+        self.pieces = [PoolPiece(self, these) for these in images]
 
-    def forward(self, x, train=False):
-        conv = self.conv
-        conv.start(x)
-        w, b = conv.params["w"], conv.params["b"]
-        form = conv.x.shape, np.result_type(conv.x, w)
-        if self.ready_for != form:
-            self.prepare(*form)
+    def forward(self, x):
+        w, b = self.conv.params["w"], self.conv.params["b"]
+        self.x = pad_image(x, self.conv.pad, 0, self.room, self.dtype)
         if self.w is None or not np.array_equal(w, self.w):
             self.w = w.copy()
             for shifted in self.shifted(self.wide):
@@ -76,46 +70,46 @@ class ConvPool:
         self.at_hand = None  # the piece whose windows are now in `columns`
         for piece in self.pieces:
             np.matmul(by_map(self.wide), self.columns(piece).T, out=by_map(piece.maps))
-            best, argmax = running_max(piece.maps, None, self.buffers, "maps")
+            best, argmax = running_max(piece.maps, None, self.room, "maps")
             piece.argmax = argmax if len(self.pieces) == 1 else argmax.copy()
             best += b[:, None]
             piece.y[...] = best.T
         return self.y
 
-    def backward(self, dy, param_grads=True, input_grad=True):
+    def backward(self, dy, grads, input_grad):
         """dmaps has dy at the maxima; dwide = dmaps columns, dcolumns = dmaps^T wide."""
-        conv, F = self.conv, dy.shape[3]
-        dwide = np.zeros_like(self.wide) if param_grads else None
-        dx = self.get("dx", *conv.x.shape) if input_grad else None
         places = np.arange(len(self.wide), dtype=np.uint8).reshape(-1, 1, 1)
-        db = np.zeros(F, self.dtype)
+        if grads is not None:
+            self.dwide.fill(0)
+            db = grads[f"{self.name}.b"]
+            db.fill(0)
         for piece in reversed(self.pieces):
-            piece.dy[...] = dy[piece.images].reshape(len(piece.y), F).T
+            piece.dy[...] = dy[piece.images].reshape(len(piece.y), -1).T
             np.equal(piece.argmax, places, out=piece.chosen)
             dmaps = piece.maps
             dmaps[...] = piece.chosen  # two calls, in less time than a product of two types
             dmaps *= piece.dy
-            if param_grads:  # the last windows are still at hand
-                total = by_map(dwide)
+            if grads is not None:  # the last windows are still at hand
+                total = by_map(self.dwide)
                 total += by_map(dmaps) @ self.columns(piece)
                 db += piece.dy.sum(axis=1)
             if input_grad:
                 self.at_hand = None  # dcolumns take the windows' place in memory
                 np.matmul(by_map(dmaps).T, by_map(self.wide), out=piece.columns)
-                fold(piece.columns, *self.kernel, self.stride, dx[piece.images], self.buffers)
-        if param_grads:
-            dw = conv.buffers.get("dw", conv.params["w"].shape, self.dtype)
-            dw[...] = sum(self.shifted(dwide)).transpose(1, 2, 3, 0)
-            conv.grads = {"w": dw, "b": db}
-        return conv.inside(dx) if input_grad else None
+                dx = self.dx[piece.images]
+                fold_windows(piece.columns, self.kernel, self.stride, dx, self.room)
+        if grads is not None:
+            dw = grads[f"{self.name}.w"]
+            dw[...] = sum(self.shifted(self.dwide)).transpose(1, 2, 3, 0)
+        return cropped(self.dx, self.conv.pad, self.H, self.W) if input_grad else None
 
     def get(self, name, *shape, dtype=None):
-        return self.buffers.get(name, shape, dtype or self.dtype)
+        return self.room.get(name, shape, dtype or self.dtype)
 
     def columns(self, piece):
         """The windows of a piece's images: (R, K)."""
         if self.at_hand is not piece:
-            windows(self.conv.x[piece.images], *self.kernel, self.stride, piece.columns)
+            copy_windows(self.x[piece.images], self.kernel, self.stride, piece.columns)
             self.at_hand = piece
         return piece.columns
 
@@ -127,7 +121,7 @@ class ConvPool:
             yield kernels[:, top : top + KH, left : left + KW]
 
 
-class Piece:
+class PoolPiece:
     """Some of the images: views of buffers that one piece after the other uses."""
 
     def __init__(self, plan, images):
@@ -135,7 +129,7 @@ class Piece:
         N, down, along, F = plan.y[images].shape
         P, _, KH, KW, C = plan.wide.shape
         self.y = plan.y[images].reshape(-1, F)
-        self.columns = window_matrix(N, down, along, KH, KW, C, plan.dtype, plan.buffers, np)
+        self.columns = window_matrix(N, down, along, (KH, KW), C, plan.dtype, plan.room)
         self.maps = plan.get("maps", P, F, len(self.y))  # or dmaps
         self.dy = plan.get("dy", F, len(self.y))
         self.chosen = plan.get("chosen", P, F, len(self.y), dtype=bool)
