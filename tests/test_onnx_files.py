@@ -10,6 +10,7 @@ from hypothesis import given
 from onnx import TensorProto, helper, numpy_helper
 
 from app.formats.onnx.reader import read_onnx
+from nn.canvas import receptive_field
 from nn.conv import Conv
 from nn.dropout import Dropout
 from tests.cases import seeds
@@ -207,7 +208,7 @@ def test_dropout_is_kept_and_receptive_fields_are_ours(tmp_path):
     ratio = [("Dropout", [""], {"ratio": 0.25})]
     assert read_onnx(save(tmp_path / "b", ratio, opset=11))[0][0][1].p == 0.25
     net = imported(EXPORTED / "alexnet.onnx")
-    assert net.receptive_field("features.4") == (7 + 2 * (2 + 2 * 2),) * 2
+    assert receptive_field(net, "features.4") == (7 + 2 * (2 + 2 * 2),) * 2
 
 
 def test_padding_below_a_normalised_image_is_of_zeros(tmp_path):

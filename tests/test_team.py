@@ -16,6 +16,7 @@ from fast.cpu import CPU, processes
 from fast.cpu.team import Team
 from fast.engine import Engine
 from nn.linear import Linear
+from nn.nets import table
 from nn.network import Network
 from nn.relu import ReLU
 from nn.sgd import SGD
@@ -261,3 +262,22 @@ def test_a_net_with_branches_by_processes():
         net.learn(dy, sgds[0], 0.1)
         for name, w in net.params().items():
             assert relative_error(shared.params()[name], w) < 1e-11
+
+
+def test_a_new_sgd_goes_on_bit_for_bit():
+    """As in a resumed run: its first step is not shared, but rounds as if it were."""
+    rng = np.random.default_rng(0)
+    nets = [Network(table("lenet"), (28, 28, 1), np.random.default_rng(0)) for _ in "ab"]
+    teams = [Team(net, CPU, 2, 64) for net in nets]
+    sgds = [SGD(net) for net in nets]
+    for count in (64, 37, 64, 16):
+        x = rng.random((count, 28, 28, 1), np.float32)
+        dy = rng.standard_normal((count, 10)).astype(np.float32) / count
+        for team, sgd in zip(teams, sgds, strict=True):
+            team.bottom_up(x, train=True)
+            team.learn(dy, sgd, 0.01)
+        for name, w in nets[0].params().items():
+            np.testing.assert_array_equal(w, nets[1].params()[name])
+        sgds[1], velocity = SGD(nets[1]), sgds[1].velocity
+        for name, V in velocity.items():
+            sgds[1].velocity[name][...] = V

@@ -43,7 +43,7 @@ def test_all_of_alexnet_has_our_names_and_shapes():
     }
     net = build("alexnet-torchvision")
     ours = from_torchvision(arrays)
-    assert {n: a.shape for n, a in ours.items()} == {n: a.shape for n, a in net.named().items()}
+    assert {n: a.shape for n, a in ours.items()} == {n: a.shape for n, a in net.params().items()}
     net.set_params(ours)
 
 

@@ -214,7 +214,7 @@ def test_position_looks_where_it_says(tmp_path):
         (["--weights", ROOT / "README.md"], ["README.md is not a sound .npz file"]),
         (["--out", ROOT / "nn"], ["not empty and holds no run"]),
         (["--resume", "/no/such/run"], ["nothing to resume"]),
-        (["--chains", "100000", "--unit", "0-9"], ["; about --chains", "instead of 100000"]),
+        (["--chains", "100000", "--unit", "0-9"], ["out of memory", "; lower --chains"]),
     ],
 )
 def test_errors_are_one_line(tmp_path, options, parts):
@@ -270,7 +270,7 @@ def test_warnings_say_what_to_change(tmp_path):
 def test_a_net_of_another_size_brings_its_shape(tmp_path):
     """train.py writes the input's shape beside the weights."""
     net = build("lenet", (32, 30, 1), 4)
-    save_npz(tmp_path / "m.npz", net.named() | {"input_shape": np.array([32, 30, 1])})
+    save_npz(tmp_path / "m.npz", net.params() | {"input_shape": np.array([32, 30, 1])})
     result = run(
         "--weights",
         tmp_path / "m.npz",

@@ -59,7 +59,7 @@ def test_sigma_is_in_units_of_the_input(tmp_path):
     """A net that takes pixels of 0 .. 255 needs a larger sigma than one that takes 0 .. 1."""
     net, _ = open_network("lenet")
     for scale in (1 / 256, 1.0):
-        save_weights(tmp_path / "m.npz", net.named(), (28, 28, 1), scale, 0.0, "rgb")
+        save_weights(tmp_path / "m.npz", net.params(), (28, 28, 1), scale, 0.0, "rgb")
         settings = complete({"weights": str(tmp_path / "m.npz")})
         assert settings["sigma"] == pytest.approx(512 * scale)
     assert complete({"weights": str(tmp_path / "m.npz"), "sigma": 3.0})["sigma"] == 3
@@ -97,7 +97,7 @@ def test_weights_of_the_lower_part_alone(tmp_path):
     }
     save_npz(tmp_path / "torch.npz", state)
     net, _ = open_network("alexnet-torchvision", tmp_path / "torch.npz", up_to="conv1")
-    np.testing.assert_array_equal(net.named()["conv1.w"], arrays["conv1.w"])
+    np.testing.assert_array_equal(net.params()["conv1.w"], arrays["conv1.w"])
     result = run(*ALEXNET, "--weights", tmp_path / "torch.npz", "--layer", "conv2", "--unit", 0)
     assert_one_line(result, 2, "torch.npz", "conv2.w is missing", "conv2.b is missing")
 
@@ -132,7 +132,7 @@ def test_an_onnx_file_that_leaves_the_size_open(tmp_path):
 
 def test_units_by_class_name(tmp_path):
     net, _ = open_network("cifar10-quick", classes=1000)
-    save_weights(tmp_path / "m.npz", net.named(), (32, 32, 3), 1.0, 0.0, "bgr")
+    save_weights(tmp_path / "m.npz", net.params(), (32, 32, 3), 1.0, 0.0, "bgr")
     options = ["--net", "cifar10-quick", "--weights", tmp_path / "m.npz", *QUICK]
     result = run(*options, "--unit", "starfish,hen", "--out", tmp_path / "v")
     assert result.returncode == 0, result.stderr

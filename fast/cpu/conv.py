@@ -59,7 +59,7 @@ class WindowConv(Form):
     def products(self, x):
         """y = X w, without b."""
         self.x = pad_image(x, self.conv.pad, 0, self.room, self.dtype)
-        self.at_hand = None  # the piece whose windows are now in its columns
+        self.copied = None  # the piece whose windows are now in its columns
         w = self.conv.params["w"]
         rows = self.y.reshape(len(x), -1, w.shape[3])
         for piece in self.pieces:
@@ -71,9 +71,9 @@ class WindowConv(Form):
 
     def windows_of(self, piece):
         images, channels, _, columns = piece
-        if self.at_hand is not piece:
+        if self.copied is not piece:
             self.copy_windows(self.x[images, :, :, channels], columns)
-            self.at_hand = piece
+            self.copied = piece
         return columns
 
     def backward(self, dy, grads, input_grad):
@@ -84,7 +84,7 @@ class WindowConv(Form):
     def weight_gradients(self, dy, dw, db):
         """dw = X^T dy. db = ones dy: a product with ones is much faster than dy.sum."""
         self.matmul(self.ones, dy.reshape(-1, dy.shape[3]), db.reshape(1, -1))
-        for piece in reversed(self.pieces):  # the last windows are still at hand
+        for piece in reversed(self.pieces):  # the last windows are still there
             images, _, filters, _ = piece
             columns = self.windows_of(piece)
             product = self.matmul(
@@ -99,7 +99,7 @@ class WindowConv(Form):
     def image_gradient(self, dy):
         """The deconvolution: dx = fold(dy w^T)."""
         w = self.conv.params["w"]
-        self.at_hand = None  # dcolumns take the windows' place in memory
+        self.copied = None  # dcolumns take the windows' place in memory
         for images, channels, filters, dcolumns in self.pieces:
             kernels = w[..., filters].reshape(dcolumns.shape[1], -1)
             part = dy[images, :, :, filters].reshape(len(dcolumns), -1)

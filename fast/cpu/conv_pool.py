@@ -67,7 +67,7 @@ class ConvPool(Form):
             self.w = w.copy()
             for shifted in self.shifted(self.wide):
                 shifted[...] = w.transpose(3, 0, 1, 2)
-        self.at_hand = None  # the piece whose windows are now in `columns`
+        self.copied = None  # the piece whose windows are now in `columns`
         for piece in self.pieces:
             np.matmul(by_map(self.wide), self.columns(piece).T, out=by_map(piece.maps))
             best, argmax = running_max(piece.maps, None, self.room, "maps")
@@ -89,12 +89,12 @@ class ConvPool(Form):
             dmaps = piece.maps
             dmaps[...] = piece.chosen  # two calls, in less time than a product of two types
             dmaps *= piece.dy
-            if grads is not None:  # the last windows are still at hand
+            if grads is not None:  # the last windows are still there
                 total = by_map(self.dwide)
                 total += by_map(dmaps) @ self.columns(piece)
                 db += piece.dy.sum(axis=1)
             if input_grad:
-                self.at_hand = None  # dcolumns take the windows' place in memory
+                self.copied = None  # dcolumns take the windows' place in memory
                 np.matmul(by_map(dmaps).T, by_map(self.wide), out=piece.columns)
                 dx = self.dx[piece.images]
                 fold_windows(piece.columns, self.kernel, self.stride, dx, self.room)
@@ -108,9 +108,9 @@ class ConvPool(Form):
 
     def columns(self, piece):
         """The windows of a piece's images: (R, K)."""
-        if self.at_hand is not piece:
+        if self.copied is not piece:
             copy_windows(self.x[piece.images], self.kernel, self.stride, piece.columns)
-            self.at_hand = piece
+            self.copied = piece
         return piece.columns
 
     def shifted(self, wide):

@@ -78,9 +78,10 @@ class Team:
         self.each(self.gradients_part, dy.shape[1:])
         if sgd is self.sgd:
             self.each(self.update_part, lr, len(dy), len(self.parts))
-        else:  # of which only processes to come can know
+        else:  # only processes to come can know this SGD; row by row the work is the same
             self.sgd = sgd
-            self.update_part(0, self.parts[0], lr, len(dy), shares=1)
+            for place, part in enumerate(self.parts):
+                self.update_part(place, part, lr, len(dy), len(self.parts))
             self.stop()
 
     def hand_over(self, dy):

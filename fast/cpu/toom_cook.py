@@ -136,7 +136,7 @@ class ToomCook:
     def forward(self, x, kernel):
         """y = A^T [U * (B^T x)]."""
         self.x, self.kernel = x, kernel
-        self.at_hand = set()  # pieces whose windows of B^T x are in memory of their own
+        self.copied = set()  # pieces whose windows of B^T x are in memory of their own
         U = self.by_group(kernel.U)
         for piece in self.pieces:
             np.matmul(self.columns(piece), U, out=piece.M_by_group)
@@ -145,12 +145,12 @@ class ToomCook:
 
     def columns(self, piece):
         """The windows of B^T x: (groups, n, images T OW, KW D)."""
-        if piece not in self.at_hand:
+        if piece not in self.copied:
             tiles = window_view(self.x[piece.images], (self.n, self.W), (self.m, 1))
             np.matmul(self.B_T, tiles.reshape(piece.V_by_tile.shape), out=piece.V_by_tile)
             np.copyto(piece.columns, piece.windows)
             if piece.images in self.keep:
-                self.at_hand.add(piece)
+                self.copied.add(piece)
         return piece.columns_by_row
 
     def backward(self, dy, dw=None, input_grad=True):
@@ -223,6 +223,6 @@ class TilePiece:
         width = windows.shape[4]
         self.products = plan.get("products", *self.dM.shape[:3], width * D)
         products = self.products.reshape(windows.shape)
-        apart = width // plan.at_once  # such windows of dV adjoin each other, and fill its rows
-        firsts = range(min(apart, windows.shape[3]))
-        self.sums = [(windows[:, :, :, k::apart], products[:, :, :, k::apart]) for k in firsts]
+        spacing = width // plan.at_once  # such windows of dV adjoin each other, and fill its rows
+        firsts = range(min(spacing, windows.shape[3]))
+        self.sums = [(windows[:, :, :, k::spacing], products[:, :, :, k::spacing]) for k in firsts]

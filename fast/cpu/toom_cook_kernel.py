@@ -59,8 +59,8 @@ def pays(N, OH, OW, kernel_shape, train):
     m, T = tiling(OH, KH)
     n = m + KH - 1
     saved = N * OW * (OH * KH - T * n)  # for each of the KW D F columns of w
-    at_hand = not train and n * KW * D * F <= CACHED
-    return saved > COST * KH * (1 if at_hand else n)
+    reused = not train and n * KW * D * F <= CACHED
+    return saved > COST * KH * (1 if reused else n)
 
 
 @cache

@@ -119,10 +119,10 @@ def fold_windows(matrix, kernel, stride, out, room):
         for j in range(KW):
             out[:, :, every(j, OW, SW), 0] += rows[:, :, j]
         return
-    # Every `apart`-th window does not overlap the one before: whole rows of KW*C numbers can be
+    # Every `spacing`-th window does not overlap the one before: whole rows of KW*C numbers can be
     # added in one go, a longer run than the C numbers of one pixel.
     view = window_view(out, (1, KW), (1, SW))[:, :, :, 0]  # (N, H, OW, KW, C), pixels shared
     rows = rows.reshape(view.shape)
-    apart = -(-KW // SW)
-    for first in range(min(apart, OW)):
-        view[:, :, first::apart] += rows[:, :, first::apart]
+    spacing = -(-KW // SW)
+    for first in range(min(spacing, OW)):
+        view[:, :, first::spacing] += rows[:, :, first::spacing]
