@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 
 from app.data.labels import labelled_and_not, rounds
+from app.runs.checks import check_training
 from app.runs.scoring import TEST_BATCH, not_finite, scores_of
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
@@ -52,8 +53,9 @@ class Training:
     def start_stage(self, stage, lr):
         s = self.settings
         self.stage = stage
-        self.sgd = SGD(self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"],
-                       s["lr_step"])
+        self.sgd = SGD(
+            self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"], s["lr_step"]
+        )
         # Dropout's numbers come from the host; such nets are large, and launches cost them little.
         dropout = any(isinstance(layer, Dropout) for layer in self.network.layers.values())
         self.learn = self._learn if dropout else Recorded(self._learn)
@@ -207,7 +209,8 @@ class Training:
         return arrays, rest
 
     def restore(self, arrays, state):
-        """Go back to what `state` returned."""
+        """Go back to what `state` returned. ValueError if that cannot be."""
+        check_training(self, arrays, state)
         self.start_stage(state["stage"], state["lr"])
         self.epoch = state["epoch"]
         self.start_epoch()
