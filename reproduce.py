@@ -3,13 +3,16 @@
 python reproduce.py table1
 """
 
+import app.console  # noqa: F401  first: Ctrl-C ends in a line from here on
+
+# isort: split
 from pathlib import Path
 
-from app.console import OneLineParser, absolute_path, fail_in_one_line, number
-from app.data.cifar import is_cifar
-from app.data.folder import is_image_folder
+from app.console import OneLineParser, absolute_path, fail_in_one_line, named_path, number
+from app.data.load import layout
 from app.files import write_whole
 from app.paper import figures, tables, teaching
+from app.pictures import attempt
 from app.runs.folder import write_json
 from fast.device import DEVICES
 
@@ -85,21 +88,12 @@ def parser():
     )
     p.add_argument(
         "--out",
-        type=Path,
-        default=Path("results"),
+        type=named_path,
+        default="results",
         metavar="FOLDER",
         help="where all is kept (default results)",
     )
     return p
-
-
-def check_layout(folder):
-    """ValueError if train.py could not read what is in the folder."""
-    if not (is_image_folder(folder) or is_cifar(folder) or any(folder.glob("*idx*"))):
-        raise ValueError(
-            f"{folder}: expected train/CLASS/ and val/CLASS/ with images, CIFAR-10's binary files, "
-            "or four IDX files as MNIST's"
-        )
 
 
 def check_options(name, settings):
@@ -113,8 +107,7 @@ def check_options(name, settings):
 def main(argv=None):
     settings = parser().parse_args(argv)
     name = settings.target
-    if settings.quick:
-        settings.out = settings.out / "quick"
+    settings.out = Path(settings.out, "quick" if settings.quick else "")
     with fail_in_one_line(status=2):
         check_options(name, settings)
         if name in figures.CLASSES and not settings.weights:
@@ -122,17 +115,20 @@ def main(argv=None):
         if settings.weights:
             figures.given_net(settings)
         if settings.data:
-            check_layout(Path(settings.data))
+            layout(Path(settings.data))  # whether train.py can read what is there
         settings.out.mkdir(parents=True, exist_ok=True)
     again = f"; the same command goes on from there: what was done is under {settings.out}"
     with fail_in_one_line(status=1, kept=lambda: again):
-        lines, numbers = TARGETS[name](settings)
+        lines, numbers, draw = TARGETS[name](settings)
         title = f"# {name}" + (" (quick: a short try)" if settings.quick else "")
         text = "\n".join([title, "", *lines, ""])
-        write_whole(settings.out / f"{name}.md", lambda file: file.write(text.encode()))
+        write_whole(
+            settings.out / f"{name}.md", lambda file: file.write(text.encode("utf-8", "replace"))
+        )
         write_json(settings.out / f"{name}.json", numbers)
-    print(text)
-    print(f"written to {settings.out / name}.md, .json and .png")
+        attempt(draw, settings.out / f"{name}.png")
+        print(text)
+        print(f"written to {settings.out / name}.md, .json and .png")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 python train.py --net lenet --mode ggdg
 """
 
+import app.console  # noqa: F401  first: Ctrl-C ends in a line from here on
+
+# isort: split
 import shlex
 import sys
 import time
@@ -17,6 +20,7 @@ from app.data.load import load
 from app.formats.net import input_shape_of, open_network
 from app.formats.npz import save_weights
 from app.options.train import settings_and_folder
+from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
 from app.runs.resume import restore_training, training_state
 from app.runs.training import Training
@@ -100,7 +104,8 @@ def show(training, bar):
     if tally.guessed:
         numbers["guessed right"] = f"{100 * tally.guessed_right():.1f} %"
     if row:
-        numbers["test error"] = f"{row['test_error_eq6']:.2f} %"
+        of = f" of epoch {row['epoch']}" if training.batch else ""  # else the bar's own
+        numbers[f"test error{of}"] = f"{row['test_error_eq6']:.2f} %"
     bar.set_postfix(numbers, refresh=False)
 
 
@@ -121,11 +126,8 @@ def main(argv=None):
 
     def kept():
         done = f"epoch {training.epoch}, batch {training.batch}"
-        if training.epoch > settings["epochs"]:
-            return f"; all epochs are done, the checkpoint is {run.checkpoint_file}"
-        if not run.checkpoint_file.exists():
-            return f"; stopped in {done}, before the first checkpoint"
-        return f"; stopped in {done}, the last good checkpoint is {run.checkpoint_file}"
+        done = "after all epochs" if training.epoch > settings["epochs"] else f"in {done}"
+        return f"; stopped {done}, {run.kept()}"
 
     batch = min(settings["batch_size"], len(train))
     less = f"lower --batch-size (it is {batch})"
@@ -146,13 +148,8 @@ def main(argv=None):
                     file=sys.stderr,
                 )
                 sys.exit(128 + stopped[0])
-        from app.pictures.curves import training_curves  # matplotlib takes a while to load
-
         rows = training.rows
         write_csv(run.path / "metrics.csv", rows)
-        mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
-        title = f"{Path(settings['net']).stem}, {mode}, seed {settings['seed']}"
-        training_curves(rows, title, run.path / "curves.png")
         weights = {name: to_host(w) for name, w in training.network.params().items()}
         save_weights(run.result_file, weights, network.input_shape, *train.input_settings())
         minutes = sum(row["seconds"] for row in rows) / 60
@@ -160,6 +157,7 @@ def main(argv=None):
             f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
             f"{minutes:.1f} minutes; weights in {run.result_file}"
         )
+        training_pictures(settings, rows, run.path)
 
 
 if __name__ == "__main__":

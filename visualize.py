@@ -3,6 +3,9 @@
 python visualize.py --unit 3
 """
 
+import app.console  # noqa: F401  first: Ctrl-C ends in a line from here on
+
+# isort: split
 import shlex
 import sys
 import time
@@ -14,12 +17,13 @@ from tqdm import tqdm
 from app.console import fail_in_one_line, stop_signals, warn
 from app.formats.npz import save_npz
 from app.options.visualize import settings_and_folder
+from app.pictures.of_runs import ChainPictures
 from app.runs.folder import write_json
-from app.runs.node import STAGES, NodeChains, growing, load_network
+from app.runs.node import NodeChains, load_network
 from fast.device import choose_device
 
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
-MOST_SHOWN = 24  # rows and columns of a picture
+FEW = 10  # iterations, from which no chain can be judged
 # Of the table of diagnostics: {name: (head, width)}.
 COLUMNS = {
     "acceptance": ("acceptance", 10),
@@ -67,36 +71,9 @@ def run_chains(chains, run, stopped):
 
 
 def write_results(chains, run, told, device):
-    """Samples, pictures, and last the diagnostics: they say that all the rest is there."""
-    from app.pictures.images import film, labelled, traces  # matplotlib takes a while to load
-
+    """Samples, then the diagnostics, then pictures: drawing may fail, and costs no numbers."""
     s = chains.settings
-    samples = chains.pictures()
-    save_npz(run.path / "samples.npz", {"samples": samples, "units": np.array(s["unit"])})
-    heat = "" if chains.ascent else f", T={s['temperature']:g}"
-    title = (
-        f"{Path(s['net']).stem} {s['layer']}, {s['sampler']}, {s['iterations']} iterations, "
-        f"sigma={s['sigma']:g}{heat}, seed={s['seed']}"
-    )
-    rows = [s["class_names"].get(str(unit), str(unit)) for unit in s["unit"][:MOST_SHOWN]]
-    grid = samples[:MOST_SHOWN, :MOST_SHOWN]
-    cut = "" if grid.shape == samples.shape else f" (the first of {chains.units} x {s['chains']})"
-    labelled(grid, rows, [""] * grid.shape[1], title + cut, run.path / "grid.png")
-    stages = [i for i in growing(s["iterations"], STAGES) if i in chains.frames]
-    sequence = np.stack([chains.frames[i][:MOST_SHOWN, 0] for i in stages], axis=1)
-    labelled(
-        sequence, rows, [str(i) for i in stages], f"{title}: one chain", run.path / "sequence.png"
-    )
-    traces(
-        *(chains.trace(name, chains.units) for name in ("score", "energy", "probability")),
-        s["unit"],
-        chains.warm_up,
-        title,
-        run.path / "trace.png",
-    )
-    if s["film"]:
-        frames = [frame[:MOST_SHOWN, :MOST_SHOWN] for _, frame in sorted(chains.frames.items())]
-        film(frames, run.path / "film.gif")
+    save_npz(run.path / "samples.npz", {"samples": chains.pictures(), "units": np.array(s["unit"])})
     found = [
         {"unit": unit} | row
         for unit, row in zip(s["unit"], chains.diagnose(chains.units), strict=True)
@@ -117,6 +94,7 @@ def write_results(chains, run, told, device):
         },
     )
     report(found, rounding, s)
+    ChainPictures(chains).draw(run.path)
 
 
 def some_of(units):
@@ -151,9 +129,12 @@ def report(found, rounding, settings):
         )
         return
     lower += " or raise --temperature"
-    said(lambda row: row["chains_that_never_moved"], f"some chains never moved: {lower}")
+    said(lambda row: row["chains_that_never_moved"], f"some chains do not move: {lower}")
     said(lambda row: row["divergences"], f"some trajectories diverged: {lower}")
     said(lambda row: (row["acceptance"] or 0) < 0.2, f"few trajectories were accepted: {lower}")
+    judged = found[0]["iterations_judged"]
+    if judged < FEW:
+        warn(f"{judged} iterations are too few to judge the chains by: raise --iterations")
     if rounding is not None and rounding > 0.5:
         warn(
             f"rounding to float32 changes the energy by up to {rounding:.2g}, enough to disturb "
@@ -204,9 +185,7 @@ def main(argv=None):
             run.create(settings)
 
     def kept():
-        if not run.checkpoint_file.exists():
-            return f"; stopped at iteration {chains.iteration}, before the first checkpoint"
-        return f"; stopped at iteration {chains.iteration}, go on with --resume {run.path}"
+        return f"; stopped at iteration {chains.iteration}, {run.kept()}"
 
     with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
         announce(chains, run, device, told, flat)

@@ -1,43 +1,121 @@
 """How the scripts speak: errors as one line, and Ctrl-C as a request rather than a blow."""
 
 import argparse
+import errno
+import io
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 if sys.stderr is None:  # closed by who started us; progress bars want one
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for as long as the program runs
 
+LONGEST_WORD, LONGEST_LINE = 400, 2000  # letters of a message: a file or a user may send any number
+GONE = errno.EPIPE, errno.EIO  # who read our output has ended; the terminal is closed
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-def one_line(error):
-    """The message of an exception without line breaks, with the file an OSError is about."""
+
+def cut(text: str, most: int) -> str:
+    """A text without its midst if it is longer than this."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 3 :]}"
+
+
+def plain(text: Any) -> str:
+    """A text as one line that any terminal can show and a person can read."""
+    line = cut(" ".join(cut(word, LONGEST_WORD) for word in str(text).split()), LONGEST_LINE)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception as one line, with the file an OSError is about."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
+        return plain(f"{where}{error.strerror}")
     if isinstance(error, MemoryError):
-        return f"out of memory: {error}"
-    return " ".join(str(error).split())
+        return plain(f"out of memory: {error}")
+    return plain(error)
 
 
-def script():
+def script() -> str:
     return os.path.basename(sys.argv[0])
 
 
-def by(shape):
+def by(shape: tuple) -> str:
     """(28, 28, 1) as a person writes it."""
     return " x ".join(map(str, shape))
 
 
-def warn(message):
-    print(f"{script()}: warning: {message}", file=sys.stderr)
+def warn(message: str) -> None:
+    print(f"{script()}: warning: {plain(message)}", file=sys.stderr)
+
+
+def fail(message: str) -> None:
+    print(f"{script()}: error: {plain(message)}", file=sys.stderr)
+
+
+class Unheard(io.RawIOBase):
+    """The bytes of an output stream. That nobody reads them any more must not end the work."""
+
+    def __init__(self, stream, warns):
+        self.stream, self.raw, self.warns = stream, stream.buffer.raw, warns
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.raw.fileno()
+
+    def isatty(self):
+        return self.raw.isatty()
+
+    def write(self, data):
+        try:
+            return self.raw.write(data)
+        except OSError as error:
+            if self.warns and error.errno not in GONE:
+                self.warns = False
+                warn(f"the output cannot be written: {error.strerror}")
+            return len(data)
+
+
+def unheard(stream, warns: bool):
+    """A text stream that survives its reader, and writes what its encoding has no letters for."""
+    if not hasattr(getattr(stream, "buffer", None), "raw"):  # a stream of tests, or of a notebook
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(Unheard(stream, warns)),
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+    )
+
+
+sys.stdout, sys.stderr = unheard(sys.stdout, True), unheard(sys.stderr, False)
+
+
+def interrupted(kind, error, trace):
+    """sys.excepthook: Ctrl-C outside of fail_in_one_line, while the program is still loading."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    elif sys.stderr:
+        fail("interrupted")
+
+
+sys.excepthook = interrupted
 
 
 @contextmanager
-def fail_in_one_line(status, kept=lambda: "", less=""):
+def fail_in_one_line(
+    status: int, kept: Callable[[], str] = lambda: "", less: str = ""
+) -> Iterator[None]:
     """End the program with `status` and one line on stderr when a known kind of error comes up.
 
     kept() says, at that moment, what was kept of the work; less, what to do if memory runs out.
+    KeyboardInterrupt may carry a signal.
     """
     try:
         yield
@@ -45,19 +123,20 @@ def fail_in_one_line(status, kept=lambda: "", less=""):
         if os.environ.get("TRACEBACK"):  # for whoever mends this program
             raise
         hint = f"; {less}" if less and isinstance(error, MemoryError) else ""
-        print(f"{script()}: error: {one_line(error)}{hint}{kept()}", file=sys.stderr)
+        fail(f"{one_line(error)}{hint}{kept()}")
         sys.exit(status)
-    except KeyboardInterrupt:
-        print(f"{script()}: error: interrupted{kept()}", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    except KeyboardInterrupt as stop:
+        fail(f"interrupted{kept()}")
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 
 @contextmanager
-def stop_signals():
+def stop_signals() -> Iterator[list]:
     """Yield a list that fills with the signals (Ctrl-C, kill) received; a second one interrupts.
 
     The work ends at the next point where its state is whole, instead of anywhere. Once a second
-    one has interrupted, the program is about to end: more of them are ignored.
+    one has interrupted, the program is about to end: more of them are ignored. So is, as ever, what
+    was ignored before, as under nohup.
     """
     received = []
 
@@ -66,10 +145,11 @@ def stop_signals():
             for every in before:
                 before[every] = signal.SIG_IGN
                 signal.signal(every, signal.SIG_IGN)
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         received.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, remember) for number in heard}
     try:
         yield received
     finally:
@@ -92,10 +172,46 @@ class OneLineParser(argparse.ArgumentParser):
         )
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (--help explains the options)\n")
+        self.exit(2, f"{self.prog}: error: {plain(message)} (--help explains the options)\n")
+
+    def parse_args(self, args=None, namespace=None):
+        for word in sys.argv[1:] if args is None else args:
+            if word.startswith("--") and word.endswith("=--"):  # argparse would make it a list
+                self.error(f"argument {word[:-3]}: expected one argument")
+        return super().parse_args(args, namespace)
+
+    def checked(self, settings: dict[str, Any], unset: dict[str, Any]) -> dict[str, Any]:
+        """Settings from a file, each held to what its option takes, and what it makes of them.
+
+        unset: {name: None or False} of options that may be absent. ValueError names the first
+        setting that no command line could have given.
+        """
+
+        def refuse(message):
+            raise ValueError(message)
+
+        absent = [n for n, v in settings.items() if v in (None, False) and v is unset.get(n, ...)]
+        given = {name: value for name, value in settings.items() if name not in absent}
+        words = []
+        for name, value in given.items():
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            option = f"--{name.replace('_', '-')}"
+            words.append(option if value is True else f"{option}={text}")
+        self.error = refuse
+        found = vars(self.parse_args(words))
+        for name, value in given.items():
+            if found[name] != value:
+                raise ValueError(f"{name} is {value!r}, which its option does not take")
+        return settings | found
 
 
-def number(kind, low=None, high=None, above=None, below=None):
+def number(
+    kind: type,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Callable[[str], float]:
     """An argparse type: a finite int or float with low <= x <= high and above < x < below."""
 
     def convert(text):
@@ -103,9 +219,8 @@ def number(kind, low=None, high=None, above=None, below=None):
             value = kind(text)
         except (ValueError, OverflowError):
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        shown = text if len(text) < 30 else f"{text[:30]}..."
         if not -1e18 <= value <= 1e18:
-            raise argparse.ArgumentTypeError(f"{shown} is not a number up to 1e18")
+            raise argparse.ArgumentTypeError(f"{text} is not a number up to 1e18")
         bounds = [
             (low, lambda bound: value >= bound, "at least"),
             (high, lambda bound: value <= bound, "at most"),
@@ -118,12 +233,19 @@ def number(kind, low=None, high=None, above=None, below=None):
             if bound is not None and not test(bound)
         ]
         if broken:
-            raise argparse.ArgumentTypeError(f"{shown} must be {' and '.join(broken)}")
+            raise argparse.ArgumentTypeError(f"{text} must be {' and '.join(broken)}")
         return value
 
     return convert
 
 
-def absolute_path(text):
+def named_path(text: str) -> str:
+    """An argparse type: the path of a file or folder, as it was given."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder must not be empty")
+    return text
+
+
+def absolute_path(text: str) -> str:
     """An argparse type: a path that stays the same when a run is resumed from elsewhere."""
-    return os.path.abspath(text)
+    return os.path.abspath(named_path(text))

@@ -82,7 +82,10 @@ def test_figure4(tmp_path):
         (["figure6"], ["figure6 needs a trained AlexNet", ".onnx", ".safetensors"]),
         (["figure9"], ["'figure9'", "table1"]),
         (["table1", "--seeds", "0"], ["--seeds", "at least 1"]),
-        (["table2", "--data", "assets"], ["assets: expected train/CLASS/ and val/CLASS/"]),
+        (
+            ["table2", "--data", "assets"],
+            ["assets: the images seem to be in", "mnist; expected MNIST"],
+        ),
         (["figure6", "--weights", "assets/lenet-dg.npz"], ["lenet-dg.npz"]),
         (["weights", "--quick"], ["weights has no use for --quick"]),
         (["figure4", "--seeds", "3"], ["figure4 has no use for --seeds"]),

@@ -88,7 +88,7 @@ def test_broken_weights_are_never_kept(tmp_path, small_data):
         tmp_path / "run",
     )
     assert_one_line(result, 1, "not finite after iteration 1 of DG in epoch 1")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"settings.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"settings.json", ".lock"}
 
 
 def test_a_run_killed_between_its_last_files_is_completed(tmp_path, small_data):
@@ -113,10 +113,10 @@ def test_folders_and_checkpoints_of_other_runs(tmp_path, small_data):
     assert_one_line(run("--resume", ours), 2, "checkpoint.npz is not of this run", "other settings")
     assert_one_line(run("--resume", ours, "--out", theirs), 2, "name two folders")
     result = scripts.run("visualize.py", "--resume", theirs)
-    assert_one_line(result, 2, "holds the run of another program")
+    assert_one_line(result, 2, "holds the settings of another program")
     for text in ("[]", "3", "{}"):
         (ours / "settings.json").write_text(text)
-        assert_one_line(run("--resume", ours), 2, "holds the run of another program")
+        assert_one_line(run("--resume", ours), 2, "holds the settings of another program")
 
 
 def test_one_process_at_a_time(tmp_path, small_data):

@@ -37,7 +37,7 @@ def test_real_mnist_end_to_end(tmp_path):
     result = run("--limit", 10000, "--epochs", 2, "--out", tmp_path / "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "run"
-    files = {"settings.json", "metrics.csv", "curves.png", "checkpoint.npz", "model.npz"}
+    files = {"settings.json", "metrics.csv", "curves.png", "checkpoint.npz", "model.npz", ".lock"}
     assert {path.name for path in folder.iterdir()} == files
     first, second = rows(folder)
     ess = [f"ess_{y}" for y in range(10)]
@@ -117,7 +117,7 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
         run.load_checkpoint(partial(restore_training, resumed))
         if resumed.batch == 5:
             run_epoch(resumed, run, [])  # only the end of the epoch is left
-    run.lock.close()
+    os.close(run.lock)
     for name, w in whole.network.params().items():
         np.testing.assert_array_equal(w, resumed.network.params()[name])
     for a, b in zip(whole.rows, resumed.rows, strict=True):
@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
         (["--epochs", "5", "--switch-epoch", "5"], ["leaves none for dg"]),
         (["--mode", "dg", "--switch-ess", "0.3"], ["goes with --mode ggdg"]),
         (["--data", "/no/such/folder"], ["no such folder: /no/such/folder"]),
-        (["--data", str(ROOT / "docs")], ["no file like train-images"]),
+        (["--data", str(ROOT / "docs")], ["found images/, derivations.md", "expected MNIST"]),
         (["--classes", "8"], ["label 9 of training image", "out of range"]),
         (["--limit", "5"], ["no training image of class"]),
         (["--out", "/proc/nowhere"], ["/proc/nowhere"]),

@@ -35,6 +35,7 @@ def test_threes_right_after_install(tmp_path):
     result = run("--unit", 3, "--chains", 6, "--film", "--out", tmp_path / "v")
     assert result.returncode == 0, result.stderr
     names = {
+        ".lock",
         "settings.json",
         "checkpoint.npz",
         "diagnostics.json",
@@ -156,7 +157,7 @@ def test_any_node_and_any_sampler(tmp_path, options, shape):
     assert np.isfinite(found).all()
     told = json.loads((tmp_path / "v" / "diagnostics.json").read_text())
     unit = told["units"][0]
-    if "--preset" not in options:  # printed settings need more than 12 iterations
+    if not {"--preset", "langevin"} & set(options):  # these need more than 12 iterations
         assert unit["chains_that_never_moved"] == 0
     if "ascent" in options:
         assert told["forecast"] is None
@@ -246,7 +247,7 @@ def test_warnings_say_what_to_change(tmp_path):
     wild = run(*quick, "--step-size", 10, "--out", tmp_path / "wild")
     assert wild.returncode == 0
     assert "warning: unstable" in wild.stderr
-    assert "unit 3: some chains never moved: lower --step-size (it was 10)" in wild.stderr
+    assert "unit 3: some chains do not move: lower --step-size (it was 10)" in wild.stderr
     arrays = load_npz(ROOT / "assets" / "lenet-dg.npz")
     arrays["fc1.b"][4] = -1e6  # a ReLU that is off
     save_npz(tmp_path / "dead.npz", arrays)
@@ -330,7 +331,7 @@ def test_pictures_are_scaled_each_for_itself():
     assert displayed(np.zeros((4, 4, 1))).tolist() == np.full((4, 4, 1), 127).tolist()
     picture = mosaic(images, zoom=2)
     assert picture.shape == (2 * (8 + 2) + 2, 3 * (10 + 2) + 2, 3)
-    assert mosaic(np.zeros((1, 1, 3, 3, 3)), 1).shape == (7, 7, 3)
+    assert mosaic(np.zeros((1, 1, 3, 3, 3)), zoom=1).shape == (7, 7, 3)
 
 
 def test_judge_recognises_mnist_itself():

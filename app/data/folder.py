@@ -1,49 +1,67 @@
 """Folders of images in the layout of ImageNet, prepared once for training.
 
-    FOLDER/train/CLASS/*.JPEG, FOLDER/val/CLASS/*.JPEG     any format that Pillow reads
+    FOLDER/train/CLASS/*.JPEG, FOLDER/val/CLASS/*.JPEG     in a format of FORMATS
     FOLDER/prepared-256x256x3/train.pixels, val.pixels     the same, decoded: (N, 256, 256, 3)
+    FOLDER/prepared-256x256x3/train.broken, val.broken     which of them cannot be decoded
+    FOLDER/prepared-256x256x3/mean.floats                  the mean image: (256, 256, 3) float32
 
 Each image is decoded and squeezed to one size (its aspect is not kept) once; training then reads
 the arrays through the operating system's memory map, without decoding again.
 """
 
 import hashlib
+import io
 import itertools
 import json
 import math
 import os
 import shutil
+import warnings
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from app.files import hold, write_whole
+from app.files import (
+    files_in,
+    folders_in,
+    hold,
+    naming,
+    open_regular,
+    parse_json,
+    read_text,
+    write_whole,
+)
 
 PARTS = ("train", "val")
 LAYOUT = "expected train/CLASS/*.JPEG and val/CLASS/*.JPEG"
 IN_FLIGHT = 64  # images decoded ahead of the one that is written
+# Pillow's decoders that run no other program and do not guess: EPS, for one, starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000")
+MOST_BYTES = 2**29  # of an image's file
 
 
-def is_image_folder(folder):
+def is_image_folder(folder: str | Path) -> bool:
     return any((Path(folder) / part).is_dir() for part in PARTS)
 
 
-def class_names(root):
-    return sorted(path.name for path in Path(root).iterdir() if path.is_dir())
+def class_names(root: str | Path) -> list[str]:
+    return [path.name for path in folders_in(root)]
 
 
-def list_images(folder):
+def list_images(folder: str | Path) -> tuple[list[str], dict[str, list]]:
     """(class names, {"train": [(path, label), ...], "val": ...}), labels in order of the names."""
-    suffixes = set(Image.registered_extensions())
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
     names, listed = None, {}
     for part in PARTS:
         root = Path(folder) / part
         if not root.is_dir():
-            raise ValueError(f"{folder}: no folder {part}; {LAYOUT}")
+            there = ", ".join(class_names(folder)[:6])
+            raise ValueError(f"{folder}: no folder {part}, but {there}; {LAYOUT}")
         found = class_names(root)
         names = names or found
         unknown = sorted(set(found) - set(names))
@@ -53,8 +71,8 @@ def list_images(folder):
             (path, label)
             for label, name in enumerate(names)
             if name in found
-            for path in sorted((root / name).iterdir())
-            if path.suffix.lower() in suffixes and not path.name.startswith(".")
+            for path in files_in(root / name)
+            if path.suffix.lower() in suffixes
         ]
         if not listed[part]:
             raise ValueError(f"{root}: no images; {LAYOUT}")
@@ -65,23 +83,36 @@ def list_images(folder):
     return names, listed
 
 
-def decode(path, shape):
-    """The image as uint8 (H, W, C), grey if C = 1; or the reason why not, as a string."""
+def decode(path: Path, shape: tuple) -> np.ndarray | str:
+    """The image as uint8 (H, W, C), grey if C = 1; or the reason why not, as a string.
+
+    What the file is not to blame for, as a failing disk or too little memory, is raised.
+    """
     H, W, C = shape
+    with open_regular(path) as file, naming(path):
+        contents = file.read(MOST_BYTES + 1)
+    if len(contents) > MOST_BYTES:
+        return f"{path}: more than {MOST_BYTES:,} bytes"
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
             image.draft("RGB" if C == 3 else "L", (W, H))  # a large JPEG is decoded at half size
             if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
                 image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
             elif image.mode in ("I", "F"):
                 return f"{path}: pixels of 32 bits, whose range is not known"
             small = image.convert("RGB" if C == 3 else "L").resize((W, H), Image.BILINEAR)
+    except UnidentifiedImageError:
+        return f"{path}: not an image of the formats {', '.join(FORMATS)}"
     except Exception as error:  # noqa: BLE001  decoders fail in many ways; each is told by name
+        if isinstance(error, MemoryError) or "out of memory" in str(error):
+            raise MemoryError(f"{path} could not be decoded") from None
+        if isinstance(error, OSError) and error.errno:  # the system's, not the decoder's
+            raise
         return f"{path}: {error}"
     return np.asarray(small).reshape(shape)
 
 
-def decode_all(paths, shape, threads):
+def decode_all(paths: Iterable[Path], shape: tuple, threads: int) -> Iterator[np.ndarray | str]:
     """decode(path) for each path, in order, by threads that work ahead of what is asked for."""
     paths = iter(paths)
     with ThreadPoolExecutor(threads) as pool:
@@ -91,51 +122,62 @@ def decode_all(paths, shape, threads):
             waiting.extend(pool.submit(decode, p, shape) for p in itertools.islice(paths, 1))
 
 
-def write_part(file, images, shape, threads, title):
-    """Fill file with the pixels of the images that can be decoded, from where a last try was left.
-
-    Returns {number: why} of the images that cannot: they are in file.broken, not in the file.
-    """
-    partial, broken_file = file.with_suffix(".partial"), file.with_suffix(".broken")
-    size = math.prod(shape)
-    with open(broken_file, "a+") as broken:
-        broken.seek(0)
+def read_broken(file: Path, count: int) -> dict[int, str]:
+    """{number: why} of the images that cannot be decoded, out of so many."""
+    if not file.exists():
+        return {}
+    found = {}
+    for line in read_text(file).splitlines():
         try:
-            found = dict(json.loads(line) for line in broken)
+            number, why = parse_json(line, file)
+            if not (type(number) is int and 0 <= number < count and type(why) is str):
+                raise ValueError
         except (ValueError, TypeError):
-            raise ValueError(f"{broken_file} is not sound: remove {file.parent}") from None
-        if file.exists():
-            return found
-        with open(partial, "ab") as out:
-            hold(out, f"another process is at work in {file.parent}")
-            written = out.tell() // size
-            out.truncate(written * size)  # the last image may be there in part
-            sound = (number for number in range(len(images)) if number not in found)
-            begin = next(itertools.islice(sound, written, None), len(images))
-            decoded = decode_all([path for path, _ in images[begin:]], shape, threads)
-            bar = tqdm(decoded, title, len(images), initial=begin, unit="image", mininterval=1)
-            for number, image in enumerate(bar, begin):
-                if isinstance(image, str):
-                    found[number] = image
-                    broken.write(json.dumps([number, image]) + "\n")
-                    broken.flush()
-                else:
-                    out.write(image.tobytes())
-            out.flush()
-            os.fsync(out.fileno())
-    partial.rename(file)
+            raise ValueError(f"{file} is not sound: remove {file.parent}") from None
+        found[number] = why
     return found
 
 
-def open_pixels(file, count, shape):
+def write_part(file: Path, images: list, shape: tuple, threads: int, title: str) -> None:
+    """Fill file with the pixels of the images that can be decoded, from where a last try was left.
+
+    Those that cannot be are in file.broken.
+    """
+    partial, broken_file = file.with_suffix(".partial"), file.with_suffix(".broken")
+    found, size = read_broken(broken_file, len(images)), math.prod(shape)
+    with naming(partial), open(partial, "ab") as out, open(broken_file, "a") as broken:
+        written = out.tell() // size
+        out.truncate(written * size)  # the last image may be there in part
+        sound = (number for number in range(len(images)) if number not in found)
+        begin = next(itertools.islice(sound, written, None), len(images))
+        decoded = decode_all([path for path, _ in images[begin:]], shape, threads)
+        bar = tqdm(decoded, title, len(images), initial=begin, unit="image", mininterval=1)
+        for number, image in enumerate(bar, begin):
+            if isinstance(image, str):
+                if number not in found:
+                    broken.write(json.dumps([number, image]) + "\n")
+                    broken.flush()
+            else:
+                out.write(image.tobytes())
+        out.flush()
+        os.fsync(out.fileno())
+    partial.rename(file)
+
+
+def open_pixels(file: Path, count: int, shape: tuple) -> np.ndarray:
     """The images in a prepared file, (count, *shape), mapped into memory."""
-    found, expected = file.stat().st_size, count * math.prod(shape)
-    if found != expected:
-        raise ValueError(f"{file}: {found} bytes, expected {expected}: remove it to make it anew")
+    check_size(file, count * math.prod(shape))
     return np.memmap(file, np.uint8, "r", shape=(count, *shape))
 
 
-def mean_image(array):
+def check_size(file: Path, expected: int) -> None:
+    """ValueError if a prepared file is not as long as it was when it was made."""
+    found = file.stat().st_size
+    if found != expected:
+        raise ValueError(f"{file}: {found} bytes, expected {expected}: remove it to make it anew")
+
+
+def mean_image(array: np.ndarray) -> np.ndarray:
     """The mean of all images, (H, W, C) float32."""
     total = np.zeros(array.shape[1:])
     for start in range(0, len(array), 100):
@@ -143,7 +185,7 @@ def mean_image(array):
     return (total / len(array)).astype(np.float32)
 
 
-def check_room(place, images, shape):
+def check_room(place: Path, images: int, shape: tuple) -> None:
     """ValueError if the disk has no room for what is still to be written."""
     present = sum(path.stat().st_size for path in place.iterdir())
     needed, free = images * math.prod(shape) - present, shutil.disk_usage(place).free
@@ -154,50 +196,101 @@ def check_room(place, images, shape):
         )
 
 
-def fingerprint(path):
-    """What changes when an image is replaced."""
-    status = path.stat()
-    return f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}"
+def fingerprint(listed: dict[str, list]) -> str:
+    """A checksum that changes when an image is added, left out or replaced."""
+    checksum = hashlib.sha256()
+    for path, _ in itertools.chain(*listed.values()):
+        status = path.stat()
+        line = f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n"
+        checksum.update(os.fsencode(line))
+    return checksum.hexdigest()
 
 
-def read(folder, shape, place=None, threads=2, skip_broken=False):
+class Prepared:
+    """The images of a folder, decoded to one shape, in files under `place`.
+
+    What is there already is only read: it may be on a disk that cannot be written.
+    """
+
+    def __init__(self, place: Path, folder: Path, listed: dict[str, list], shape: tuple):
+        self.place, self.folder, self.listed, self.shape = place, folder, listed, shape
+        self.pixels = {part: place / f"{part}.pixels" for part in PARTS}
+        self.mean, self.made_from = place / "mean.floats", place / "files.sha256"
+        self.checksum = fingerprint(listed)
+
+    def check(self) -> None:
+        """ValueError if these files were made from other images."""
+        if read_text(self.made_from) != self.checksum:
+            raise ValueError(
+                f"{self.place} was made from other images than are now in {self.folder}: remove it"
+            )
+
+    def complete(self) -> bool:
+        return all(file.exists() for file in (self.made_from, self.mean, *self.pixels.values()))
+
+    def make(self, threads: int) -> None:
+        """Make the files that are not there yet. ValueError if another process does."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        busy = f"another process is at work in {self.place}"
+        with os.fdopen(hold(self.place / ".lock", busy), "rb"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whatever else Pillow thinks of an image
+            if not self.made_from.exists():
+                write_whole(self.made_from, lambda file: file.write(self.checksum.encode()))
+            self.check()
+            missing = [part for part in PARTS if not self.pixels[part].exists()]
+            if missing:
+                check_room(self.place, sum(map(len, self.listed.values())), self.shape)
+            for part in missing:
+                images, title = self.listed[part], f"preparing {part}"
+                write_part(self.pixels[part], images, self.shape, threads, title)
+            if not self.mean.exists():
+                mean = mean_image(self.part("train")[0])
+                write_whole(self.mean, lambda file: file.write(mean.tobytes()))
+
+    def broken(self, part: str) -> dict[int, str]:
+        """{number: why} of the images of a part that cannot be decoded."""
+        file = self.pixels[part].with_suffix(".broken")
+        return read_broken(file, len(self.listed[part]))
+
+    def part(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """(images (N, *shape), labels) of those that can be decoded. ValueError if none can."""
+        bad = self.broken(part)
+        labels = [label for i, (_, label) in enumerate(self.listed[part]) if i not in bad]
+        if not labels:
+            why = next(iter(bad.values()))
+            raise ValueError(f"{self.folder / part}: no image can be decoded: {why}")
+        return open_pixels(self.pixels[part], len(labels), self.shape), np.array(labels)
+
+    def mean_image(self) -> np.ndarray:
+        check_size(self.mean, 4 * math.prod(self.shape))
+        return np.fromfile(self.mean, np.float32).reshape(self.shape)
+
+
+def read(
+    folder: str | Path,
+    shape: tuple,
+    place: str | Path | None = None,
+    threads: int = 2,
+    skip_broken: bool = False,
+) -> tuple:
     """Class names, (training images, labels), (validation ...), mean image; images (N, *shape).
 
     Prepares what is not yet prepared, under `place` (default: inside folder). ValueError names
     images that cannot be decoded, unless they are to be skipped.
     """
     folder = Path(folder)
-    place = Path(place or folder) / "prepared-{}x{}x{}".format(*shape)
     names, listed = list_images(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    files = "\n".join(fingerprint(path) for part in PARTS for path, _ in listed[part])
-    checksum, checksum_file = hashlib.sha256(files.encode()).hexdigest(), place / "files.sha256"
-    if not checksum_file.exists():
-        write_whole(checksum_file, lambda file: file.write(checksum.encode()))
-    if checksum_file.read_text() != checksum:
-        raise ValueError(f"{place} was made from other images than are now in {folder}: remove it")
-    if not all((place / f"{part}.pixels").exists() for part in PARTS):
-        check_room(place, sum(map(len, listed.values())), shape)
-    parts, broken = [], []
-    for part in PARTS:
-        file = place / f"{part}.pixels"
-        bad = write_part(file, listed[part], shape, threads, f"preparing {part}")
-        broken += bad.values()
-        labels = [label for i, (_, label) in enumerate(listed[part]) if i not in bad]
-        if not labels:
-            raise ValueError(f"{folder / part}: no image can be decoded: {broken[0]}")
-        parts.append((open_pixels(file, len(labels), shape), np.array(labels)))
+    place = Path(place or folder) / "prepared-{}x{}x{}".format(*shape)
+    prepared = Prepared(place, folder, listed, shape)
+    if not prepared.complete():
+        prepared.make(threads)
+    prepared.check()
+    parts = [prepared.part(part) for part in PARTS]
+    broken = [why for part in PARTS for why in prepared.broken(part).values()]
     if broken and not skip_broken:
         more = f" and {len(broken) - 3} more, see {place}/*.broken" if len(broken) > 3 else ""
         raise ValueError(
             f"{len(broken)} of the images cannot be decoded: {'; '.join(broken[:3])}{more} "
             "(--skip-broken leaves them out)"
         )
-    mean_file = place / "mean.npy"
-    if not mean_file.exists():
-        mean = mean_image(parts[0][0])
-        write_whole(mean_file, lambda file: np.save(file, mean))
-    try:
-        return names, *parts, np.load(mean_file, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise ValueError(f"{mean_file} is not sound: remove it to make it anew") from None
+    return names, *parts, prepared.mean_image()

@@ -6,37 +6,37 @@ import numpy as np
 
 from app import ASSETS
 from app.data.idx import read_idx
+from app.files import files_in
 
 MNIST = ASSETS / "mnist"
 
 
-def find_idx(folder, words, kind):
+def idx_files(folder: str | Path) -> list[Path]:
+    """What a folder has of IDX files, as far as names tell."""
+    return [path for path in files_in(folder) if "idx" in path.name]
+
+
+def find_idx(folder: str | Path, words: tuple, kind: str) -> Path:
     """The one file in folder whose name has one of `words`, `kind` and "idx", gzipped or not."""
     found = [
         path
-        for path in sorted(Path(folder).iterdir())
-        if "idx" in path.name and kind in path.name and any(word in path.name for word in words)
+        for path in idx_files(folder)
+        if kind in path.name and any(word in path.name for word in words)
     ]
     plain = {path.name.removesuffix(".gz"): path for path in found}  # with both, take the gzipped
     if len(plain) == 1:
         return plain.popitem()[1]
-    problem = "more than one" if plain else "no"
+    problem, there = (
+        ("more than one", plain) if plain else ("no", [path.name for path in idx_files(folder)])
+    )
     raise ValueError(
-        f"{folder}: {problem} file like {words[0]}-{kind}-idx*-ubyte[.gz]"
-        + (
-            f": {', '.join(plain)}"
-            if plain
-            else "; expected MNIST's four files, or CIFAR-10's "
-            "binary files, or train/CLASS/*.JPEG and val/CLASS/*.JPEG"
-        )
+        f"{folder}: {problem} file like {words[0]}-{kind}-idx*-ubyte[.gz]; found {', '.join(there)}"
     )
 
 
-def read_part(folder, words):
-    image_file, label_file = (
-        find_idx(folder, words, "images"),
-        find_idx(folder, words, "labels"),
-    )
+def read_part(folder: str | Path, words: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """(images (N, H, W, 1) uint8, labels (N,)) of the two files with one of `words`."""
+    image_file, label_file = (find_idx(folder, words, kind) for kind in ("images", "labels"))
     images, labels = read_idx(image_file, 3), read_idx(label_file, 1)
     if len(images) != len(labels):
         raise ValueError(
@@ -48,7 +48,9 @@ def read_part(folder, words):
     return images[..., None], labels.astype(np.int64)
 
 
-def from_zero(folder, train, test, classes):
+def from_zero(
+    folder: str | Path, train: np.ndarray, test: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels of both parts as 0 .. classes - 1; in the files they may also be 1 .. classes."""
     first = int(train.min() == 1 and train.max() == classes)  # as in EMNIST's letters
     for part, labels in (("training", train), ("test", test)):
@@ -61,7 +63,7 @@ def from_zero(folder, train, test, classes):
     return train - first, test - first
 
 
-def read(folder, classes):
+def read(folder: str | Path, classes: int) -> tuple[tuple, tuple]:
     """((training images, labels), (test images, labels)) from a folder of IDX files.
 
     ValueError if the files are not sound or do not fit together.

@@ -2,11 +2,12 @@
 
 import argparse
 import math
+from typing import Any
 
-from app.console import OneLineParser, absolute_path, number
+from app.console import OneLineParser, absolute_path, named_path, number, warn
 from app.formats.net import is_onnx
-from app.options.train_settings import DEFAULTS, NET_DEFAULTS, complete
-from app.runs.folder import open_run
+from app.options.train_settings import DEFAULTS, NET_DEFAULTS, complete, goes_together
+from app.runs.folder import RunFolder, Settings, open_run
 from fast.device import DEVICES
 from nn.fillers import FILLERS
 from nn.nets import NETS
@@ -26,7 +27,12 @@ examples:
 """
 
 
-def net(text):
+def results(settings: Settings) -> tuple:
+    """The files that a run ends with, the numbers first."""
+    return "model.npz", "curves.png"
+
+
+def net(text: str) -> str:
     """An argparse type: a name in NETS, or an .onnx file."""
     if text not in NETS and not is_onnx(text):
         raise argparse.ArgumentTypeError(
@@ -35,7 +41,7 @@ def net(text):
     return text if text in NETS else absolute_path(text)
 
 
-def channels(text):
+def channels(text: str) -> float | list[float]:
     """An argparse type: a number, or one each for red, green and blue."""
     try:
         found = [float(part) for part in text.split(",")]
@@ -46,19 +52,19 @@ def channels(text):
     return found if len(found) == 3 else found[0]
 
 
-def mean(text):
+def mean(text: str) -> str | float | list[float]:
     """An argparse type: `channels`, or the word image."""
     return text if text == "image" else channels(text)
 
 
-def short(value):
+def short(value: Any) -> str:
     """A default as it would be given on the command line."""
     if isinstance(value, list):
         return ",".join(map(short, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def parser():
+def parser() -> OneLineParser:
     p = OneLineParser(
         prog="train.py",
         description="Train a ConvNet by the discriminative gradient (dg), the generative gradient\n"
@@ -210,22 +216,39 @@ def parser():
     option(
         "--out",
         "where the run is kept (default: a new folder under runs/)",
+        type=named_path,
         metavar="FOLDER",
     )
     option(
         "--resume",
         "go on with the run in FOLDER (or in --out) from its last checkpoint",
+        type=named_path,
         nargs="?",
         metavar="FOLDER",
     )
     return p
 
 
-def parse(argv):
+def parse(argv: list[str] | None) -> Settings:
     """{name: value} of the options that a command line gives."""
     return vars(parser().parse_args(argv))
 
 
-def settings_and_folder(argv):
+def checked(settings: Settings) -> Settings:
+    """The settings of a file, held to all that a command line is held to; else ValueError."""
+    if not isinstance(settings, dict) or settings.keys() != DEFAULTS.keys():
+        raise ValueError("holds the settings of another program")
+    settings = parser().checked(settings, DEFAULTS)
+    goes_together(settings)
+    return settings
+
+
+def settings_and_folder(argv: list[str] | None) -> tuple[Settings, RunFolder, bool]:
     """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
-    return open_run(parse(argv), complete, "runs", "{net}-{mode}-seed{seed}", "model.npz")
+    given = parse(argv)
+    settings, run, resumed = open_run(
+        given, complete, checked, "runs", "{net}-{mode}-seed{seed}", results
+    )
+    if settings["mode"] != given.get("mode", DEFAULTS["mode"]) and not resumed:
+        warn("with one epoch there is none for dg: this is a run of gg alone, as --mode gg")
+    return settings, run, resumed

@@ -1,5 +1,7 @@
 """The settings of train.py: the paper's for LeNet, those of a net's authors, what goes together."""
 
+from typing import Any
+
 from fast.cpu.threads import cores
 from nn.nets import NETS
 
@@ -60,7 +62,11 @@ NET_DEFAULTS = {
 }
 
 
-def complete(given):
+ONLY_GGDG = ("switch_epoch", "switch_ess", "finetune_lr")
+ONLY_WITH_OTHERS = ("filler", "unlabeled_weight", "lr_step", *ONLY_GGDG)  # settings, not with all
+
+
+def complete(given: dict[str, Any]) -> dict[str, Any]:
     """All settings from those given. ValueError if they do not go together."""
     net = given.get("net", DEFAULTS["net"])
     settings = {**DEFAULTS, **NET_DEFAULTS.get(net, {}), **given}
@@ -75,17 +81,33 @@ def complete(given):
     if settings["labels"] is not None and "epochs" not in given:
         settings["epochs"] = SEMI_SUPERVISED_EPOCHS
     epochs = settings["epochs"]
+    asked = [name for name in ONLY_GGDG if name in given]
+    if epochs == 1 and "mode" not in given and not asked:
+        settings["mode"] = "gg"  # nobody asked for a dg epoch
     if settings["mode"] != "ggdg":
-        for name in ("switch_epoch", "switch_ess", "finetune_lr"):
-            if name in given:
-                raise ValueError(f"--{name.replace('_', '-')} goes with --mode ggdg only")
+        if asked:
+            raise ValueError(f"--{asked[0].replace('_', '-')} goes with --mode ggdg only")
         return settings
     if settings["switch_epoch"] is None:
         share = 16 / 25 if settings["labels"] is None else 5 / 6
         settings["switch_epoch"] = max(1, min(round(epochs * share), epochs - 1))
     if settings["switch_epoch"] >= epochs:
+        instead = "lower --switch-epoch" if epochs > 1 else "choose --mode gg or dg"
         raise ValueError(
-            f"--mode ggdg with {epochs} epochs, {settings['switch_epoch']} of them gg, leaves "
-            "none for dg: raise --epochs or lower --switch-epoch"
+            f"--mode ggdg with --epochs {epochs}, {settings['switch_epoch']} of them gg, leaves "
+            f"none for dg: raise --epochs, or {instead}"
         )
     return settings
+
+
+def goes_together(settings: dict[str, Any]) -> None:
+    """ValueError if no command line can have asked for these settings."""
+    usual = {**DEFAULTS, **NET_DEFAULTS.get(settings["net"], {})}
+    asked = {
+        name: value
+        for name, value in settings.items()
+        if name not in ONLY_WITH_OTHERS or value != usual[name]
+    }
+    for name, value in complete(asked).items():
+        if settings[name] != value:
+            raise ValueError(f"{name} is {settings[name]!r}, but {value!r} goes with the others")

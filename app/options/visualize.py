@@ -4,10 +4,10 @@ import argparse
 import sys
 
 from app import ASSETS
-from app.console import OneLineParser, absolute_path, by, number
+from app.console import OneLineParser, absolute_path, by, named_path, number
 from app.options.train import net
 from app.options.visualize_settings import DEFAULTS, PRESETS, complete, described
-from app.runs.folder import open_run
+from app.runs.folder import RunFolder, Settings, open_run
 from fast.device import DEVICES
 from nn.canvas import receptive_field, seen_by
 from nn.nets import NETS
@@ -31,7 +31,13 @@ grows), trace.png (score, energy, acceptance), samples.npz, diagnostics.json, wi
 """
 
 
-def units(text):
+def results(settings: Settings) -> tuple:
+    """The files that a run ends with, the numbers first."""
+    film = ("film.gif",) if settings.get("film") else ()
+    return "diagnostics.json", "grid.png", "sequence.png", "trace.png", *film
+
+
+def units(text: str) -> tuple[list[int], dict[str, str]]:
     """("3", "0-9", "1,4,7-9" or names of ImageNet's classes) -> a list of ints, {"327": name}."""
     found, named = [], {}
     for part in text.split(","):
@@ -45,12 +51,14 @@ def units(text):
             unit, name = named_unit(part.strip())
             found.append(unit)
             named[str(unit)] = name
+    if len(set(found)) < len(found):
+        raise ValueError(f"--unit {text}: a unit is named twice")
     return found, named
 
 
-def named_unit(word):
+def named_unit(word: str) -> tuple[int, str]:
     """(number, name) of ImageNet's class of this name, or of the only one with this word in it."""
-    names = CLASS_NAMES.read_text().splitlines()
+    names = CLASS_NAMES.read_text(encoding="utf-8").splitlines()
     wanted = word.lower()
     found = [n for n, name in enumerate(names) if name.lower() == wanted]
     found = found or [n for n, name in enumerate(names) if f" {wanted} " in f" {name.lower()} "]
@@ -64,7 +72,7 @@ def named_unit(word):
     raise ValueError(f"--unit {word!r} could be {some}")
 
 
-def two_numbers(text):
+def two_numbers(text: str) -> list[int]:
     """An argparse type: "row,column" or "height,width"; one number stands for both."""
     try:
         first, *rest = (int(part) for part in text.split(","))
@@ -74,13 +82,13 @@ def two_numbers(text):
     return [first, second]
 
 
-def preset_values(key, preset):
+def preset_values(key: str, preset: str) -> str:
     """What a preset sets, in words."""
     grey, colour = (str(PRESETS[kind][preset].get(key, "adapted")) for kind in ("grey", "colour"))
     return f"{preset} {grey}" + (f", for colour images {colour}" if colour != grey else "")
 
 
-def parser():
+def parser() -> OneLineParser:
     p = OneLineParser(
         prog="visualize.py",
         description="Draw images from any node of a trained ConvNet by Hamiltonian Monte Carlo.",
@@ -210,18 +218,20 @@ def parser():
     option(
         "--out",
         "where the samples are kept (default: a new folder under samples/)",
+        type=named_path,
         metavar="FOLDER",
     )
     option(
         "--resume",
         "go on with the run in FOLDER (or in --out) from its last checkpoint",
+        type=named_path,
         nargs="?",
         metavar="FOLDER",
     )
     return p
 
 
-def parse(argv):
+def parse(argv: list[str] | None) -> Settings:
     """{name: value} of the options that a command line gives."""
     given = vars(parser().parse_args(argv))
     if "unit" in given:
@@ -229,16 +239,40 @@ def parse(argv):
     return given
 
 
-def settings_and_folder(argv):
+def checked(settings: Settings) -> Settings:
+    """The settings of a file, held to all that a command line is held to; else ValueError."""
+    names = {*DEFAULTS, *PRESETS["grey"]["paper"], "adapt"}
+    if not isinstance(settings, dict) or settings.keys() != names:
+        raise ValueError("holds the settings of another program")
+    unit, named = settings["unit"], settings["class_names"]
+    if not (isinstance(unit, list) and isinstance(named, dict)):
+        raise ValueError(f"unit is {unit!r}, class_names {named!r}; expected a list and some names")
+    if units(",".join(str(named.get(str(n), n)) for n in unit)) != (unit, named):
+        raise ValueError(f"unit is {unit!r}, which class_names {named!r} does not fit")
+    apart = {"unit", "class_names", "adapt"}  # of these, no option has the value as it is
+    if settings["sampler"] == "ascent":
+        apart |= {"temperature", "mass", "heat"}
+    given = {name: value for name, value in settings.items() if name not in apart}
+    found = parser().checked(given, DEFAULTS)
+    if settings["adapt"] is True:  # then the step size is where the search for one begins
+        given.pop("step_size")
+    found = complete(given | {"unit": unit, "class_names": named}) | found
+    for name, value in found.items():
+        if value != settings[name]:
+            raise ValueError(f"{name} is {settings[name]!r}, but {value!r} goes with the others")
+    return found
+
+
+def settings_and_folder(argv: list[str] | None) -> tuple[Settings, RunFolder, bool]:
     """(settings, RunFolder, whether it is resumed) from a command line; see open_run."""
     given = parse(argv)
     if given.pop("list_layers", False):
         list_layers(given)
         sys.exit()
-    return open_run(given, complete, "samples", "{net}-{layer}", "diagnostics.json")
+    return open_run(given, complete, checked, "samples", "{net}-{layer}", results)
 
 
-def list_layers(given):
+def list_layers(given: Settings) -> None:
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
     network, _ = described(given)
     input_shape, wide = network.input_shape, max(map(len, ["layer", *network.layers]))

@@ -199,8 +199,6 @@ def check_units(settings, count):
             f"--unit: names are for the 1,000 classes of ImageNet, {settings['layer']} has {count} "
             "units"
         )
-    if len(set(settings["unit"])) < len(settings["unit"]):
-        raise ValueError(f"a unit is named twice: {settings['unit']}")
 
 
 def period(settings):

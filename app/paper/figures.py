@@ -1,19 +1,24 @@
 """Figures 3 to 7: samples from the nodes of LeNet and AlexNet."""
 
-import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from app.files import parse_json, read_text
 from app.formats.net import is_onnx
 from app.formats.npz import load_npz
 from app.options.visualize import parse
 from app.options.visualize_settings import complete
 from app.paper.jobs import Job, run_all
-from app.pictures.images import rows_of_groups
+from app.paper.tables import Report
+from app.runs.checks import is_number
 from app.runs.node import load_network
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
+SHOWN = {"acceptance": ".2f", "energy_error": ".2f", "score": ".4g"}  # numbers of a unit
 LONGER = dict.fromkeys(("conv4", "conv5"), ["--iterations", 400])
 CLASSES = {  # as on the authors' page, by ImageNet's names
     "figure6": ["goose", "hen", "ostrich", "peacock", "giant panda", "starfish", "tench", "orange"],
@@ -34,13 +39,13 @@ NO_WEIGHTS = (
 )
 
 
-def sampling_job(folder, settings, *options):
+def sampling_job(folder: Path, settings: Any, *options: Any) -> Job:
     """A run of visualize.py."""
     common = ["--seed", 0, "--device", settings.device, "--threads", 1]
     return Job("visualize.py", [*options, *common], folder)
 
 
-def given_net(settings):
+def given_net(settings: Any) -> list:
     """Options for the net that the user brings. ValueError if it has no scores of ImageNet."""
     net = [] if is_onnx(settings.weights) else ["--net", "alexnet-torchvision"]
     options = [*net, "--weights", settings.weights]
@@ -48,11 +53,25 @@ def given_net(settings):
     return options
 
 
-def result_of(job):
-    return json.loads((job.folder / "diagnostics.json").read_text())
+def result_of(job: Job) -> dict:
+    """What a run found. ValueError if the file is not this run's."""
+    file = job.folder / "diagnostics.json"
+    result = parse_json(read_text(file), file)
+    units = job.settings["unit"]
+    try:
+        right = result["settings"] == job.settings and is_number(result["seconds"])
+        right = right and [row["unit"] for row in result["units"]] == units
+        right = right and all(
+            row[name] is None or is_number(row[name]) for row in result["units"] for name in SHOWN
+        )
+    except (LookupError, TypeError):
+        right = False
+    if not right:
+        raise ValueError(f"{file} is not of this run: remove {job.folder} to run it anew")
+    return result
 
 
-def as_table(jobs):
+def as_table(jobs: list[Job]) -> list[str]:
     """What the runs found, as the rows of a Markdown table."""
     rows = [
         "| run | node | chains | acceptance | energy error | score | seconds a sample |",
@@ -60,26 +79,41 @@ def as_table(jobs):
     ]
     for job in jobs:
         result = result_of(job)
-        s = result["settings"]
+        s = job.settings
         seconds = result["seconds"] / s["chains"] / len(s["unit"])
         for row in result["units"]:
             unit = s["class_names"].get(str(row["unit"]), row["unit"])
-            rows.append(
-                f"| {job.folder.name} | {s['layer']} {unit} | {s['chains']} "
-                f"| {row['acceptance']:.2f} | {row['energy_error']:.2f} "
-                f"| {row['score']:.4g} | {seconds:.2f} |"
-            )
+            cells = ["-" if row[key] is None else f"{row[key]:{how}}" for key, how in SHOWN.items()]
+            start = f"| {job.folder.name} | {s['layer']} {unit} | {s['chains']} | "
+            rows.append(start + " | ".join([*cells, f"{seconds:.2f} |"]))
     return rows
 
 
-def report(jobs, paper, differs):
-    """(lines of Markdown, all numbers) of a figure."""
+def report(jobs: list[Job], paper: str, differs: list[str], draw: Callable) -> Report:
+    """What comes out of a figure."""
     lines = [f"The paper: {paper}."]
     lines += [line for d in differs for line in ("", f"Differs from the paper: {d}.")]
-    return [*lines, "", *as_table(jobs)], {job.folder.name: result_of(job)["units"] for job in jobs}
+    found = {job.folder.name: result_of(job)["units"] for job in jobs}
+    return [*lines, "", *as_table(jobs)], found, draw
 
 
-def figure3(settings):
+def copy_of(job: Job, name: str) -> Callable[[Path], Any]:
+    """What brings a picture of a run to its place."""
+    return lambda path: shutil.copy(job.folder / name, path)
+
+
+def rows_of(samples: list[np.ndarray], *labels: list, **how: Any) -> Callable[[Path], None]:
+    """What draws these samples."""
+
+    def draw(path):
+        from app.pictures.images import rows_of_groups
+
+        rows_of_groups(samples, *labels, path, **how)
+
+    return draw
+
+
+def figure3(settings: Any) -> Report:
     """The pictures of one chain, from noise on."""
     place = settings.out / "figure3"
     if settings.weights:
@@ -89,16 +123,21 @@ def figure3(settings):
         differs = ["LeNet's ten digits, as no --weights of AlexNet are given"]
     job = sampling_job(place / "chains", settings, *options)
     run_all([job], "figure3", settings.device)
-    shutil.copy(job.folder / "sequence.png", settings.out / "figure3.png")
-    return report([job], "one chain on the starfish node of AlexNet, from noise on", differs)
+    told = "one chain on the starfish node of AlexNet, from noise on"
+    return report([job], told, differs, copy_of(job, "sequence.png"))
 
 
-def samples_of(job):
-    """(units, chains, H, W, C)."""
-    return load_npz(job.folder / "samples.npz")["samples"]
+def samples_of(job: Job) -> np.ndarray:
+    """(units, chains, H, W, C). ValueError if the file is not this run's."""
+    file, s = job.folder / "samples.npz", job.settings
+    samples = load_npz(file).get("samples", np.empty(()))
+    right = samples.shape[:2] == (len(s["unit"]), s["chains"]) and samples.ndim == 5
+    if not right or samples.dtype.kind != "f":
+        raise ValueError(f"{file} is not of this run: remove {job.folder} to run it anew")
+    return samples
 
 
-def figure4(settings):
+def figure4(settings: Any) -> Report:
     """Samples from LeNet's output nodes, by our settings and (without --quick) the printed ones."""
     presets = {"auto": "ours", "paper": "the paper's settings, T = 0.001"}
     chains = 10
@@ -120,15 +159,15 @@ def figure4(settings):
     run_all(jobs, "figure4", settings.device)
     samples = np.stack([samples_of(job) for job in jobs], axis=1)  # (10, presets, chains, ...)
     titles = [list(presets.values())] + 9 * [["" for _ in presets]]
-    rows_of_groups(samples, list("0123456789"), titles, settings.out / "figure4.png", side=56)
     told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
     differs = "settings of our own; with --quick the printed ones are not run"
     if not settings.quick:
         differs = "settings of our own; to the printed ones T = 0.001 is added, AlexNet's"
-    return report(jobs, told, [differs])
+    draw = rows_of(samples, list("0123456789"), titles, side=56)
+    return report(jobs, told, [differs], draw)
 
 
-def figure5(settings):
+def figure5(settings: Any) -> Report:
     """Samples from nodes of conv1 to conv5 of AlexNet."""
     place = settings.out / "figure5"
     units, chains = ("0-1", 1) if settings.quick else ("0-3", 3)
@@ -146,8 +185,7 @@ def figure5(settings):
     ]
     run_all(jobs[::-1], "figure5", settings.device)  # the longest first
     samples = [samples_of(job) for job in jobs]
-    names = [[str(unit) for unit in result_of(job)["settings"]["unit"]] for job in jobs]
-    rows_of_groups(samples, LAYERS, names, settings.out / "figure5.png")
+    names = [[str(unit) for unit in job.settings["unit"]] for job in jobs]
     told = "samples from nodes of AlexNet's conv1 to conv5; 30 seconds a sample of conv1"
     return report(
         jobs,
@@ -156,24 +194,25 @@ def figure5(settings):
             "torchvision's AlexNet, whose input is normalised, so sigma, T and the step size are "
             "ours; the chains are annealed"
         ],
+        rows_of(samples, LAYERS, names),
     )
 
 
-def class_samples(name, settings):
+def class_samples(name: str, settings: Any) -> Report:
     names = CLASSES[name][:2] if settings.quick else CLASSES[name]
     options = [*given_net(settings), "--unit", ",".join(names)]
     job = sampling_job(settings.out / name / "chains", settings, *options)
     run_all([job], name, settings.device)
-    shutil.copy(job.folder / "grid.png", settings.out / f"{name}.png")
     told = "samples from AlexNet's output nodes; 12 minutes a sample"
-    return report([job], told, ["our settings of the chains, and not Caffe's weights"])
+    differs = ["our settings of the chains, and not Caffe's weights"]
+    return report([job], told, differs, copy_of(job, "grid.png"))
 
 
-def figure6(settings):
+def figure6(settings: Any) -> Report:
     """Samples from output nodes of AlexNet, for whoever brings its weights."""
     return class_samples("figure6", settings)
 
 
-def figure7(settings):
+def figure7(settings: Any) -> Report:
     """Samples from more of them."""
     return class_samples("figure7", settings)

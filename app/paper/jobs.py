@@ -1,25 +1,23 @@
 """Runs of train.py and visualize.py, several at a time, each in a folder that it can go on from."""
 
-import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
 from app import ROOT
-from app.options import train, train_settings, visualize, visualize_settings
+from app.console import stop_signals
+from app.options import train, visualize
+from app.runs.folder import RunFolder, Settings
 from fast.device import gpus
 
-# What is written last; the settings that options stand for.
-RESULTS = {"train.py": "model.npz", "visualize.py": "diagnostics.json"}
-SETTINGS = {
-    "train.py": lambda words: train_settings.complete(train.parse(words)),
-    "visualize.py": lambda words: visualize_settings.complete(visualize.parse(words)),
-}
+OPTIONS = {"train.py": train, "visualize.py": visualize}
 
 
 @dataclass
@@ -30,24 +28,30 @@ class Job:
     options: list
     folder: Path
 
-    def words(self):
+    def words(self) -> list[str]:
         return [str(word) for word in self.options]
 
-    def check_settings(self):
+    @cached_property
+    def settings(self) -> Settings:
+        """All that the options stand for."""
+        options = OPTIONS[self.script]
+        return options.complete(options.parse(self.words()))
+
+    def check_settings(self) -> None:
         """ValueError if the folder holds a run with other settings than ours."""
-        file = self.folder / "settings.json"
-        if not file.exists():
+        run = RunFolder(self.folder)
+        if not run.holds_a_run():
             return
-        made, asked = json.loads(file.read_text()), SETTINGS[self.script](self.words())
-        for name in asked:
-            if made.get(name) != asked[name]:
+        made = run.read_settings(OPTIONS[self.script].checked)
+        for name, asked in self.settings.items():
+            if made[name] != asked:
                 raise ValueError(
-                    f"{self.folder} was made with {name.replace('_', '-')} {made.get(name)}, and "
-                    f"not {asked[name]}: choose another --out"
+                    f"{self.folder} was made with {name.replace('_', '-')} {made[name]}, and "
+                    f"not {asked}: choose another --out"
                 )
 
-    def finished(self):
-        return (self.folder / RESULTS[self.script]).exists()
+    def finished(self) -> bool:
+        return RunFolder(self.folder, OPTIONS[self.script].results(self.settings)).finished()
 
     @property
     def log(self):
@@ -83,7 +87,7 @@ def at_once(device):
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def run_all(jobs, title, device):
+def run_all(jobs: list[Job], title: str, device: str) -> None:
     """Run what is not finished yet. ChildProcessError with the last words of a run that failed,
     ValueError if there are runs with other settings.
 
@@ -96,33 +100,55 @@ def run_all(jobs, title, device):
     running, most = {}, at_once(device)
     done = len(jobs) - len(waiting)
     interval = 0.1 if sys.stderr.isatty() else 30
+    with stop_signals() as stopped:
+        try:
+            with tqdm(
+                total=len(jobs), initial=done, desc=title, unit="run", mininterval=interval
+            ) as bar:
+                while (waiting or running) and not stopped:
+                    while waiting and len(running) < most:
+                        job = waiting.pop(0)
+                        running[job.start()] = job
+                    time.sleep(0.2)
+                    for process, job in list(running.items()):
+                        if process.poll() is None:
+                            continue
+                        del running[process]
+                        if process.returncode == 0:
+                            bar.update()
+                        elif "another process is at work" in job.last_words():
+                            time.sleep(2)
+                            waiting.append(job)
+                        else:
+                            raise ChildProcessError(f"{job.folder}: {why(process, job)}")
+                    words = (
+                        f"{job.folder.name}: {job.last_words()[:30]}" for job in running.values()
+                    )
+                    bar.set_postfix_str("; ".join(words), refresh=False)
+                    if sys.stderr.isatty():
+                        bar.refresh()
+        finally:
+            end(running)
+        if stopped:
+            raise KeyboardInterrupt(stopped[0])
+
+
+def why(process: subprocess.Popen, job: Job) -> str:
+    """What ended a run that failed."""
+    if process.returncode > 0:
+        return job.last_words()
+    name = signal.Signals(-process.returncode).name
+    return f"ended by the signal {name}, after: {job.last_words()}"
+
+
+def end(processes: dict) -> None:
+    """Have runs save what they have, and wait for them; or not, when a second signal comes."""
     try:
-        with tqdm(
-            total=len(jobs), initial=done, desc=title, unit="run", mininterval=interval
-        ) as bar:
-            while waiting or running:
-                while waiting and len(running) < most:
-                    job = waiting.pop(0)
-                    running[job.start()] = job
-                time.sleep(0.2)
-                for process, job in list(running.items()):
-                    status = process.poll()
-                    if status is None:
-                        continue
-                    del running[process]
-                    if status == 0:
-                        bar.update()
-                    elif "another process is at work" in job.last_words():
-                        time.sleep(2)
-                        waiting.append(job)
-                    else:
-                        raise ChildProcessError(f"{job.folder}: {job.last_words()}")
-                words = [f"{job.folder.name}: {job.last_words()[:30]}" for job in running.values()]
-                bar.set_postfix_str("; ".join(words), refresh=False)
-                if sys.stderr.isatty():
-                    bar.refresh()
-    finally:
-        for process in running:
+        for process in processes:
             process.terminate()
-        for process in running:
+        for process in processes:
             process.wait()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.kill()  # each has a checkpoint
+        raise

@@ -1,15 +1,19 @@
 """Tables 1 to 3: test errors of DG, GG and GG+DG, with all labels and with few."""
 
 import csv
+import io
 import math
 import statistics
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from app.data.cifar import is_cifar
 from app.data.folder import class_names, is_image_folder
+from app.files import read_text
 from app.paper.jobs import Job, run_all
-from app.pictures.curves import error_plot, label_plot
 
+Report = tuple[list[str], dict, Callable[[Path], None]]  # Markdown, all numbers, what draws them
 MODES = {"DG": "dg", "GG": "gg", "GG+DG": "ggdg"}
 LABELS = {"mnist": [100, 300, 1000, 3000, 10_000], "imagenet": [50_000, 100_000, 300_000]}
 COLUMNS = {  # of table 3: the end of a run's folder, options of train.py
@@ -20,26 +24,36 @@ COLUMNS = {  # of table 3: the end of a run's folder, options of train.py
 }
 
 
-def is_imagenet(folder):
+def is_imagenet(folder: str | Path) -> bool:
     """Whether these are images in ImageNet's layout, and of as many classes."""
     train = Path(folder) / "train"
     return train.is_dir() and len(class_names(train)) == 1000
 
 
-def training_job(folder, settings, seed, *options):
+def training_job(folder: Path, settings: Any, seed: int, *options: Any) -> Job:
     """A run of train.py. Several run side by side: one thread each is faster than sharing."""
     common = ["--seed", seed, "--device", settings.device, "--threads", 1]
     data = ["--data", settings.data] if settings.data else []
     return Job("train.py", [*options, *data, *common], folder)
 
 
-def error(job):
+def error(job: Job) -> float:
     """The test error (%) after the last epoch, of the classifier of Eq. 6."""
-    with open(job.folder / "metrics.csv") as file:
-        return float(list(csv.DictReader(file))[-1]["test_error_eq6"])
+    file = job.folder / "metrics.csv"
+    try:
+        *_, last = csv.DictReader(io.StringIO(read_text(file)))
+        epoch, found = int(last["epoch"]), float(last["test_error_eq6"])
+    except (ValueError, LookupError, TypeError, csv.Error):
+        epoch, found = 0, math.nan
+    if epoch != job.settings["epochs"] or not 0 <= found <= 100:
+        raise ValueError(
+            f"{file} does not end with the test error of epoch {job.settings['epochs']}: remove "
+            f"{job.folder} to run it anew"
+        )
+    return found
 
 
-def measure(jobs, title, settings):
+def measure(jobs: dict, title: str, settings: Any) -> dict:
     """{row: {column: [an error for each seed]}} of {(row, column): [a job for each seed]}."""
     every = [job for group in jobs.values() for job in group]
     run_all(every, title, settings.device)
@@ -49,18 +63,18 @@ def measure(jobs, title, settings):
     return found
 
 
-def mean_and_sd(errors):
+def mean_and_sd(errors: list[float]) -> tuple[float, float]:
     spread = statistics.stdev(errors) if len(errors) > 1 else math.nan
     return statistics.mean(errors), spread
 
 
-def cell(errors):
+def cell(errors: list[float]) -> str:
     """Mean and standard deviation over the seeds, as text."""
     mean, spread = mean_and_sd(errors)
     return f"{mean:.2f}" + (f" ± {spread:.2f}" if len(errors) > 1 else "")
 
 
-def comparison(better, worse):
+def comparison(better: list[float], worse: list[float]) -> str:
     """How many standard errors of the difference lie between two means, in words."""
     (a, sd_a), (b, sd_b) = mean_and_sd(better), mean_and_sd(worse)
     if a == b:
@@ -73,15 +87,15 @@ def comparison(better, worse):
     return f"GG+DG is {abs(b - a):.3f} {where} DG: {times:.1f} standard errors of the difference"
 
 
-def table1(settings):
+def table1(settings: Any) -> Report:
     """MNIST: test errors of LeNet trained by DG, GG and GG+DG."""
     published = {} if settings.data else {"LeNet": {"DG": 1.03, "GG": 0.85, "GG+DG": 0.78}}
     differs = [f"the images of {settings.data} instead of MNIST"] if settings.data else []
     found = by_mode("table1", {"LeNet": ["--net", "lenet"]}, settings, 5)
-    return mode_report("table1", found, published, settings, differs)
+    return mode_report(found, published, differs)
 
 
-def table2(settings):
+def table2(settings: Any) -> Report:
     """ImageNet (--data): AlexNet and ZeilerFergusNet; CIFAR-10 or MNIST where that is not given."""
     if settings.data and is_image_folder(settings.data):
         nets = {"AlexNet": ["--net", "alexnet"], "ZeilerFergusNet": ["--net", "zeilerfergus"]}
@@ -100,10 +114,10 @@ def table2(settings):
         images = f"the images of {settings.data}" if settings.data else "MNIST"
         differs = [f"{images} and LeNet instead of ImageNet, which --data would name"]
     found = by_mode("table2", nets, settings, 1)
-    return mode_report("table2", found, published, settings, differs)
+    return mode_report(found, published, differs)
 
 
-def by_mode(name, nets, settings, seeds):
+def by_mode(name: str, nets: dict, settings: Any, seeds: int) -> dict:
     """Errors of nets, {row: options}, by mode."""
     quick = ["--epochs", 3] if settings.quick else []
     place = settings.out / "trainings"  # shared by tables 1 and 2
@@ -120,8 +134,8 @@ def by_mode(name, nets, settings, seeds):
     return measure(jobs, name, settings)
 
 
-def mode_report(name, found, published, settings, differs):
-    """(lines of Markdown, all numbers) of table 1 or 2."""
+def mode_report(found: dict, published: dict, differs: list[str]) -> Report:
+    """What comes out of table 1 or 2."""
     lines = [
         "Test error in percent, with the intercepts of equation 6; mean ± standard "
         "deviation over seeds."
@@ -134,11 +148,16 @@ def mode_report(name, found, published, settings, differs):
             each = ", ".join(f"{e:.2f}" for e in errors)
             lines.append(f"| {net} | {column} | {printed} | {cell(errors)} | {each} |")
     lines += ["", *(f"{net}: {comparison(c['GG+DG'], c['DG'])}." for net, c in found.items())]
-    error_plot(found, published, settings.out / f"{name}.png")
-    return lines, found
+
+    def draw(path):
+        from app.pictures.curves import error_plot
+
+        error_plot(found, published, path)
+
+    return lines, found, draw
 
 
-def table3(settings):
+def table3(settings: Any) -> Report:
     """Few labels: DG, GG+DG on the labelled images alone, and with the unlabelled ones (Eq. 19)."""
     imagenet = settings.data and is_imagenet(settings.data)
     counts = LABELS["imagenet" if imagenet else "mnist"]
@@ -192,5 +211,10 @@ def table3(settings):
     for count, columns in found.items():
         lines.append(f"| {count:,} | " + " | ".join(cell(columns[c]) for c in COLUMNS) + " |")
     by_column = {c: {count: found[count][c] for count in found} for c in COLUMNS}
-    label_plot(by_column, settings.out / "table3.png")
-    return lines, {str(count): columns for count, columns in found.items()}
+
+    def draw(path):
+        from app.pictures.curves import label_plot
+
+        label_plot(by_column, path)
+
+    return lines, {str(count): columns for count, columns in found.items()}, draw

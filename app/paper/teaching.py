@@ -1,10 +1,14 @@
 """Two pictures that explain: the two gradients of one batch, and GG's importance weights."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from tqdm import tqdm
 
 from app.data.load import load
-from app.pictures.curves import heat_maps
+from app.paper.tables import Report
 from fast import engine
 from fast.cpu.threads import cores
 from losses.discriminative import discriminative_loss
@@ -16,7 +20,7 @@ BATCH = 64
 MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an epoch
 
 
-def scores_while_learning():
+def scores_while_learning() -> tuple[dict[str, np.ndarray], np.ndarray]:
     """({moment: scores (64, 10) of one batch of MNIST}, its labels), the images by class."""
     train, test = load()
     network = build("lenet")
@@ -37,7 +41,18 @@ def scores_while_learning():
     return scores, labels
 
 
-def gradients(settings):
+def heat_maps_of(maps: dict, labels: np.ndarray) -> Callable[[Path], None]:
+    """What draws these matrices."""
+
+    def draw(path):
+        from app.pictures.curves import heat_maps
+
+        heat_maps(maps, labels, path)
+
+    return draw
+
+
+def gradients(settings: Any) -> Report:
     """One batch, two gradients: softmax along the rows (DG) and along the columns (GG)."""
     scores, labels = scores_while_learning()
     F = scores["middle"]
@@ -46,17 +61,18 @@ def gradients(settings):
         "DG: rows sum to 0": -discriminative_loss(F, labels)[1] * len(F),
         "GG: columns sum to 0": -generative_loss(F, labels)[1] * len(F),
     }
-    heat_maps(maps, labels, settings.out / "gradients.png")
-    return [
+    lines = [
         "The same scores of 64 images (rows, by class) for 10 classes (columns), after 60 batches "
         "of GG, and the change that each gradient asks for.",
         "",
         "DG compares the classes of an image: every row sums to 0. GG compares the images for a "
         "class: every column sums to 0, so the bias of a class has no gradient.",
-    ], {name: np.abs(array).mean().item() for name, array in maps.items()}
+    ]
+    sizes = {name: np.abs(array).mean().item() for name, array in maps.items()}
+    return lines, sizes, heat_maps_of(maps, labels)
 
 
-def weights(settings):
+def weights(settings: Any) -> Report:
     """Importance weights of one batch at the start, in the middle and at the end of GG."""
     scores, labels = scores_while_learning()
     all_weights = {moment: importance_weights(F) for moment, F in scores.items()}
@@ -65,8 +81,7 @@ def weights(settings):
         f"{moment}: ESS {ess[moment].mean():.1f} of {len(labels)}": W**0.5  # faint ones show, too
         for moment, W in all_weights.items()
     }
-    heat_maps(maps, labels, settings.out / "weights.png")
-    return [
+    lines = [
         "How much each of 64 images (rows, by class) counts as a sample from each class (columns); "
         f"square roots, after {', '.join(map(str, MOMENTS.values()))} batches.",
         "",
@@ -77,4 +92,6 @@ def weights(settings):
             for moment, row in ess.items()
         ),
         "| images of the class | " + " | ".join(map(str, np.bincount(labels))) + " |",
-    ], {moment: row.tolist() for moment, row in ess.items()}
+    ]
+    sizes = {moment: row.tolist() for moment, row in ess.items()}
+    return lines, sizes, heat_maps_of(maps, labels)

@@ -1,30 +1,20 @@
 """Numbers as pictures: the metrics of a run, the errors of several."""
 
-import io
+from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 
-from app.files import write_whole
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from app.pictures.canvas import save_figure, sheet
 
 
-def save_figure(figure, path, **options):
-    """Write a figure as a whole file (in the format of the path's suffix) and close it."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format=str(path).rsplit(".", 1)[-1], **options)
-    plt.close(figure)
-    write_whole(path, lambda file: file.write(picture.getvalue()))
-
-
-def training_curves(rows, title, path):
+def training_curves(rows: list[dict], title: str, path: str | Path) -> None:
     """Loss, test error and effective sample size by epoch; a line where GG gives way to DG.
 
     rows: the rows of metrics.csv, numbers as numbers.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
+    figure = sheet(12, 3.4)
+    axes = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in rows]
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     colors = {"GG": "tab:orange", "DG": "tab:blue"}
@@ -74,21 +64,20 @@ def training_curves(rows, title, path):
     save_figure(figure, path, dpi=110)
 
 
-def error_plot(nets, published, path):
+def error_plot(nets: dict, published: dict, path: str | Path) -> None:
     """For each net a dot for each seed, the mean of each column and the paper's number as lines.
 
     nets: {"LeNet": {"DG": [errors of the seeds], ...}}; published: {"LeNet": {"DG": error, ...}},
     or {}.
     """
-    figure, axes = plt.subplots(
-        1, len(nets), figsize=(4.2 * len(nets), 3.4), layout="constrained", squeeze=False
-    )
+    figure = sheet(4.2 * len(nets), 3.4)
+    axes = figure.subplots(1, len(nets), squeeze=False)
     for axis, (net, columns) in zip(axes[0], nets.items(), strict=True):
         errors_of_net(axis, columns, published.get(net, {}), f"{net}, test error (%)")
     save_figure(figure, path, dpi=150)
 
 
-def errors_of_net(axis, columns, published, title):
+def errors_of_net(axis: Any, columns: dict, published: dict, title: str) -> None:
     """error_plot for one net."""
     for place, (name, errors) in enumerate(columns.items()):
         axis.hlines(
@@ -122,9 +111,10 @@ def errors_of_net(axis, columns, published, title):
     axis.legend(frameon=False, fontsize=8)
 
 
-def label_plot(columns, path):
+def label_plot(columns: dict, path: str | Path) -> None:
     """Test error by the number of labels, a line for each column {labels: [errors]}."""
-    figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    figure = sheet(5, 3.6)
+    axis = figure.subplots()
     for name, by_count in columns.items():
         means = [np.mean(errors) for errors in by_count.values()]
         spread = [np.std(errors, ddof=1) if len(errors) > 1 else 0 for errors in by_count.values()]
@@ -138,12 +128,13 @@ def label_plot(columns, path):
     save_figure(figure, path, dpi=150)
 
 
-def heat_maps(maps, labels, path):
+def heat_maps(maps: dict, labels: np.ndarray, path: str | Path) -> None:
     """Matrices (n, K) side by side, {title: matrix}: rows are images sorted by class.
 
     Red is positive, blue negative; a matrix without negative numbers goes from white to black.
     """
-    figure, axes = plt.subplots(1, len(maps), figsize=(2.6 * len(maps), 5.2), layout="constrained")
+    figure = sheet(2.6 * len(maps), 5.2)
+    axes = figure.subplots(1, len(maps))
     for axis, (title, matrix) in zip(axes, maps.items(), strict=True):
         reach = np.abs(matrix).max()
         signed = matrix.min() < 0

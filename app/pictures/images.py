@@ -1,17 +1,23 @@
 """Samples as pictures: the grid, the sequence of figure 3, traces, a film."""
 
 import io
+import math
 import textwrap
+from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
+from PIL import Image
 
 from app.files import write_whole
-from app.pictures.curves import plt, save_figure
+from app.pictures.canvas import save_figure, sheet
 
 GAP = 2  # pixels between two images
+LARGE = 2500  # pixels: from here on a picture is as large as its images, and not twice
+FILM = 1200  # pixels of a film's sides at most: of larger images, fewer are shown
 
 
-def displayed(images):
+def displayed(images: np.ndarray) -> np.ndarray:
     """Images (..., H, W, C) of any range as uint8, each on its own scale.
 
     Grey is the image's mean, and 99.5 % of its pixels lie between black and white.
@@ -23,27 +29,54 @@ def displayed(images):
     return np.clip(np.nan_to_num(shown), 0, 255).astype(np.uint8)
 
 
-def mosaic(images, zoom):
-    """Rows of images (R, K, H, W, C) -> one picture (.., .., 3), white between them."""
-    R, K, H, W, C = images.shape
-    picture = np.full((R * (H * zoom + GAP) + GAP, K * (W * zoom + GAP) + GAP, C), 255, np.uint8)
+def panels(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, C) of any range as uint8 (h, w, 3), or (h, w, 1) if it is grey.
+
+    With any other number of channels than 1 or 3, a grey panel for each, row by row in a square.
+    """
+    H, W, C = image.shape
+    if C in (1, 3):
+        return displayed(image)
+    columns = math.ceil(C**0.5)
+    sheet = np.full((math.ceil(C / columns) * (H + 1) - 1, columns * (W + 1) - 1, 1), 255, np.uint8)
+    for c in range(C):
+        top, left = c // columns * (H + 1), c % columns * (W + 1)
+        sheet[top : top + H, left : left + W] = displayed(image[..., c : c + 1])
+    return sheet
+
+
+def mosaic(images: np.ndarray, zoom: int | None = None) -> np.ndarray:
+    """Rows of images (R, K, H, W, C) -> one picture (.., .., 3), white between them.
+
+    zoom: how often each pixel is repeated; by default, as often as an image stays below 84 pixels.
+    """
+    R, K = images.shape[:2]
+    h, w, colours = panels(images[0, 0]).shape
+    zoom = zoom or max(1, 84 // max(h, w))
+    H, W = h * zoom + GAP, w * zoom + GAP
+    picture = np.full((R * H + GAP, K * W + GAP, colours), 255, np.uint8)
     for r, k in np.ndindex(R, K):
-        top, left = GAP + r * (H * zoom + GAP), GAP + k * (W * zoom + GAP)
-        picture[top : top + H * zoom, left : left + W * zoom] = (
-            displayed(images[r, k]).repeat(zoom, axis=0).repeat(zoom, axis=1)
+        picture[r * H + GAP : (r + 1) * H, k * W + GAP : (k + 1) * W] = (
+            panels(images[r, k]).repeat(zoom, axis=0).repeat(zoom, axis=1)
         )
-    return picture.repeat(3, axis=-1) if C == 1 else picture[..., :3]
+    return np.broadcast_to(picture, (*picture.shape[:2], 3))
 
 
-def labelled(images, row_labels, column_labels, title, path):
+def labelled(
+    images: np.ndarray,
+    row_labels: list[str],
+    column_labels: list[str],
+    title: str,
+    path: str | Path,
+) -> None:
     """Rows of images (R, K, H, W, C) with labels around them, as a PNG."""
-    R, K, H, W, _ = images.shape
-    picture = mosaic(images, zoom=max(1, 84 // max(H, W)))
+    R, K = images.shape[:2]
+    picture = mosaic(images)
     height, width = picture.shape[:2]
     left = max(46, 6 + 6 * max(map(len, row_labels)))  # pixels
     lines = textwrap.wrap(title, (width + left) // 6)
     top, margin = 22 if any(column_labels) else 6, 12 + 12 * len(lines)
-    figure = plt.figure(figsize=((width + left + 6) / 100, (height + top + margin) / 100))
+    figure = sheet((width + left + 6) / 100, (height + top + margin) / 100, layout=None)
     axis = figure.add_axes(
         (
             left / (width + left + 6),
@@ -60,16 +93,20 @@ def labelled(images, row_labels, column_labels, title, path):
     figure.text(
         0.5, 1 - 4 / (height + top + margin), "\n".join(lines), ha="center", va="top", fontsize=8
     )
-    save_figure(figure, path, dpi=200)
+    save_figure(figure, path, dpi=200 if max(width, height) < LARGE else 100)
 
 
-def rows_of_groups(samples, row_labels, group_labels, path, side=110):
+def rows_of_groups(
+    samples: list[np.ndarray],
+    row_labels: list[str],
+    group_labels: list[list[str]],
+    path: str | Path,
+    side: int = 110,
+) -> None:
     """A row for each array (groups, K, H, W, C) of samples, its groups side by side, as a PNG.
 
     The images of a row may be of any size: all are shown as squares of `side` pixels.
     """
-    from PIL import Image  # comes with matplotlib
-
     rows = len(samples)
     groups, K = samples[0].shape[:2]
     left, gap = 60, 12  # pixels
@@ -77,7 +114,7 @@ def rows_of_groups(samples, row_labels, group_labels, path, side=110):
     width = left + groups * (K * (side + GAP) + gap)
     height = sum(tops) + rows * (side + GAP)
     picture = np.full((height, width, 3), 255, np.uint8)
-    figure = plt.figure(figsize=(width / 100, height / 100))
+    figure = sheet(width / 100, height / 100, layout=None)
     for r, row in enumerate(samples):
         y = sum(tops[: r + 1]) + r * (side + GAP)
         figure.text(
@@ -90,8 +127,8 @@ def rows_of_groups(samples, row_labels, group_labels, path, side=110):
         )
         for g, k in np.ndindex(groups, K):
             x = left + g * (K * (side + GAP) + gap) + k * (side + GAP)
-            small = row.shape[2] < side
-            pixels = displayed(row[g, k])
+            pixels = panels(row[g, k])
+            small = len(pixels) < side
             pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
             image = Image.fromarray(pixels).resize(
                 (side, side), Image.NEAREST if small else Image.LANCZOS
@@ -107,13 +144,22 @@ def rows_of_groups(samples, row_labels, group_labels, path, side=110):
     save_figure(figure, path, dpi=100)
 
 
-def traces(score, energy, probability, units, warm_up, title, path):
+def traces(
+    score: np.ndarray,
+    energy: np.ndarray,
+    probability: np.ndarray,
+    units: list[int],
+    warm_up: int,
+    title: str,
+    path: str | Path,
+) -> None:
     """Score and energy of every chain, mean acceptance of every unit, by iteration.
 
     score and energy (units, chains, iterations + 1), probability (units, chains, iterations).
     """
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-    colors = plt.cm.turbo(np.linspace(0.05, 0.95, len(units)))
+    figure = sheet(12, 3.4)
+    axes = figure.subplots(1, 3)
+    colors = colormaps["turbo"](np.linspace(0.05, 0.95, len(units)))
     for u, color in zip(range(len(units)), colors, strict=True):
         axes[0].plot(score[u].T, color=color, lw=0.6)
         axes[1].plot(energy[u].T, color=color, lw=0.6)
@@ -146,16 +192,16 @@ def traces(score, energy, probability, units, warm_up, title, path):
     save_figure(figure, path, dpi=110)
 
 
-def film(frames, path):
+def film(frames: list[np.ndarray], path: str | Path) -> None:
     """frames: a sequence of (R, K, H, W, C), as an animated GIF that rests on its last."""
-    from PIL import Image  # comes with matplotlib
-
-    rows, columns, height, width = frames[0].shape[:4]
-    zoom = max(1, min(84 // max(height, width), 600 // max(rows * height, columns * width)))
-    pictures = [Image.fromarray(mosaic(frame, zoom)) for frame in frames]
+    h, w, _ = panels(frames[0][0, 0]).shape
+    rows, columns = (max(1, FILM // (side + GAP)) for side in (h, w))
+    frames = [frame[:rows, :columns] for frame in frames]
+    rows, columns = frames[0].shape[:2]
+    zoom = max(1, min(84 // max(h, w), 600 // max(rows * h, columns * w)))
+    pictures = (Image.fromarray(mosaic(frame, zoom)) for frame in frames)
+    first, others = next(pictures), pictures
     file = io.BytesIO()
-    durations = [80] * (len(pictures) - 1) + [2000]
-    pictures[0].save(
-        file, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
-    )
-    write_whole(path, lambda whole: whole.write(file.getvalue()))
+    durations = [80] * (len(frames) - 1) + [2000]
+    first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    write_whole(path, lambda whole: whole.write(file.getbuffer()))

@@ -8,6 +8,7 @@ from nn.backend import array_module, to_device, to_host
 
 COOLING = 0.8  # of the warm-up; then the temperature is final, and trajectories can be judged
 LAGS = 20  # of the autocorrelation that is kept
+FEW = 5  # iterations: a chain that is well may well stay where it is in fewer
 
 
 class Chains:
@@ -22,8 +23,7 @@ class Chains:
     the first iteration on.
     """
 
-    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0,
-                 ascent=False):
+    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0, ascent=False):
         self.sampler, self.rng, self.observe = sampler, rng, observe
         self.warm_up, self.tuning, self.heat, self.ascent = warm_up, tuning, heat, ascent
         self.iteration = 0
@@ -109,43 +109,47 @@ class Chains:
         self.sampler.temperature = float(arrays["temperature"])
         self.iteration, self.rng.bit_generator.state = rest["iteration"], rest["rng"]
 
-    def trace(self, name, groups):
-        """A record as (groups, chains, iterations): the chains stand group by group."""
-        array = np.array(self.records[name]).T
-        return array.reshape(groups, -1, array.shape[1])
+    def trace(self, name, chains=slice(None)):
+        """A record of these chains as (chains, iterations)."""
+        return np.array([numbers[chains] for numbers in self.records[name]]).T
 
     def diagnose(self, groups):
         """For each group of chains a dict of what tells whether to believe them.
 
-        Means are over the iterations after warm-up, or over the second half without one; ESS,
-        R-hat and autocorrelation (at lags 0, 1, ...) are of the score. None stands for what cannot
-        be told, such as R-hat of one draw.
+        The chains stand group by group. Means are over the iterations after warm-up, or over the
+        second half without one: "iterations_judged" are as many. A chain never moved if it stayed
+        where it was in the second half of these, or in all of them if they are no more than FEW.
+        ESS, R-hat and autocorrelation (at lags 0, 1, ...) are of the score. None stands for what
+        cannot be told, such as R-hat of one draw.
         """
+        size = len(self.state.x) // groups
+        return [self.diagnose_group(slice(g * size, (g + 1) * size)) for g in range(groups)]
+
+    def diagnose_group(self, chains):
+        """`diagnose` for one group."""
         first = self.warm_up or self.iteration // 2
-        divergent = ~(np.abs(self.trace("energy_error", groups)) < DIVERGENT)
-        score, energy = self.trace("score", groups), self.trace("energy", groups)
-        late_score = score[:, :, first + 1 :]
-        step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x)).reshape(groups, -1)
-        lags = [autocorrelation(draws).mean(axis=0)[:LAGS] for draws in late_score]
-        return [
-            {
-                "acceptance": number(self.trace("probability", groups)[g, :, first:].mean()),
-                "energy_error": number(
-                    np.abs(self.trace("energy_error", groups)[g, :, first:]).mean()
-                ),
-                "divergences": int(divergent[g, :, first:].sum()),
-                "divergences_in_warm_up": int(divergent[g, :, :first].sum()),
-                "chains_that_never_moved": int((np.ptp(score[g], axis=1) == 0).sum()),
-                "ess": number(effective_draws(late_score[g])),
-                "rhat": number(split_rhat(late_score[g])),
-                "energy_change": number((energy[g, :, -1] - energy[g, :, 0]).mean()),
-                "score": number(late_score[g].mean()),
-                "score_sd": number(late_score[g].std()),
-                "autocorrelation": [number(r) for r in lags[g]],
-                "step_size": number(step_size[g].mean()),
-            }
-            for g in range(groups)
-        ]
+        judged = self.iteration - first
+        still = max(judged // 2, min(judged, FEW))
+        error = np.abs(self.trace("energy_error", chains))
+        divergent = ~(error < DIVERGENT)
+        score, energy = self.trace("score", chains), self.trace("energy", chains)
+        late = score[:, first + 1 :]
+        step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x))[chains]
+        return {
+            "iterations_judged": judged,
+            "acceptance": number(self.trace("probability", chains)[:, first:].mean()),
+            "energy_error": number(error[:, first:].mean()),
+            "divergences": int(divergent[:, first:].sum()),
+            "divergences_in_warm_up": int(divergent[:, :first].sum()),
+            "chains_that_never_moved": int((np.ptp(score[:, -1 - still :], axis=1) == 0).sum()),
+            "ess": number(effective_draws(late)),
+            "rhat": number(split_rhat(late)),
+            "energy_change": number((energy[:, -1] - energy[:, 0]).mean()),
+            "score": number(late.mean()),
+            "score_sd": number(late.std()),
+            "autocorrelation": [number(r) for r in autocorrelation(late).mean(axis=0)[:LAGS]],
+            "step_size": number(step_size.mean()),
+        }
 
 
 def number(value):

@@ -4,17 +4,18 @@ import zlib
 
 import numpy as np
 
+from app import ASSETS
+from app.formats.net import open_network
+from app.options.visualize_settings import WEIGHTS, asked_shape, period, source
 from app.runs.chains import Chains
+from app.runs.checks import check_chains
+from fast import engine, record
 from hmc.energy import NodeEnergy, check_node, rounding_error
 from hmc.forecast import QUARTER_TURN, forecast
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
-from fast import engine, record
 from nn.backend import to_device, to_host
-from app.formats.net import open_network
 from nn.canvas import on_canvas
-from app import ASSETS
-from app.options.visualize_settings import WEIGHTS, asked_shape, period, source
 
 TARGET_ACCEPTANCE = 0.8
 JITTER = 0.2  # of the trajectories' lengths, where the step size is adapted
@@ -69,7 +70,8 @@ class NodeChains(Chains):
             * rng.standard_normal((n, *self.network.input_shape), np.float32)
         )
         self.frames = {}  # iteration: pictures, of all chains for a film, else of each unit's first
-        self.kept = set(growing(s["iterations"], STAGES))
+        self.stages = growing(s["iterations"], STAGES)
+        self.kept = set(self.stages)
         if s["film"]:
             self.kept |= set(growing(s["iterations"], FRAMES))
         super().__init__(
@@ -101,7 +103,8 @@ class NodeChains(Chains):
     def pictures(self):
         """The chains' images, (units, chains, H, W, C), on the host, in red, green and blue."""
         x = to_host(self.state.x).reshape(self.units, -1, *self.network.input_shape)
-        return x[..., ::-1] if self.settings["pixel_order"] == "bgr" else x
+        colours = x.shape[-1] == 3
+        return x[..., ::-1] if colours and self.settings["pixel_order"] == "bgr" else x
 
     def weights_checksum(self):
         """Of the net's parameters: a resumed chain must go on with the same net."""
@@ -114,8 +117,9 @@ class NodeChains(Chains):
         return arrays, rest | {"weights": self.weights_checksum(), "seconds": self.seconds}
 
     def restore(self, arrays, rest):
-        if rest["weights"] != self.weights_checksum():
+        if rest.get("weights") != self.weights_checksum():
             raise ValueError("the net's weights have changed since")
+        check_chains(self, arrays, rest)
         super().restore(arrays, rest)
         self.seconds = rest["seconds"]
         self.frames = {int(n[6:]): a for n, a in arrays.items() if n.startswith("frame/")}
@@ -136,17 +140,24 @@ class NodeChains(Chains):
         if self.ascent:
             return None
         step_size = float(np.mean(self.sampler.step_size))
-        return forecast(s["iterations"], step_size, self.sampler.steps, s["sigma"], s["mass"],
-                        s["temperature"])
+        return forecast(
+            s["iterations"], step_size, self.sampler.steps, s["sigma"], s["mass"], s["temperature"]
+        )
 
     def rounding(self):
-        """The largest error in U by rounding to float32, or None in float64."""
+        """The largest error in U by rounding to float32, or None in float64; chain by chain, so
+        that it takes no more memory than the chains did."""
         if self.settings["precision"] == "float64":
             return None
-        node = self.node
-        exact = self.network.up_to(node.layer).to(np, np.float64)
-        exact = NodeEnergy(exact, node.layer, node.unit, node.position or None, node.sigma)
-        return rounding_error(node, exact, self.state.x) / self.sampler.temperature
+        node, errors, value = self.node, [], self.energy()
+        network = self.network.up_to(node.layer).to(np, np.float64)
+        for i, unit in enumerate(node.unit):
+            exact = NodeEnergy(network, node.layer, unit, node.position or None, node.sigma)
+            known = value[i : i + 1], None
+            errors.append(
+                rounding_error(lambda x, known=known: known, exact, self.state.x[i : i + 1])
+            )
+        return max(errors) / self.sampler.temperature
 
 
 def growing(last, count):

@@ -139,7 +139,9 @@ class Training:
         where = not_finite(self.network, self.newest)
         where = f"{since} steps later, {where}" if since else where
         when = self.when(self.it - 1 - since)
-        raise FloatingPointError(f"the loss is not finite at {when}: {where}; a smaller --lr may help")
+        raise FloatingPointError(
+            f"the loss is not finite at {when}: {where}; a smaller --lr may help"
+        )
 
     def when(self, it: int) -> str:
         return f"iteration {it} of {self.stage} in epoch {self.epoch}"
