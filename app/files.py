@@ -1,7 +1,23 @@
 """Files that are whole or not there, and files that one process holds for itself."""
 
 import os
+import stat
 import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading. ValueError if it is a pipe or a device, which may never end."""
+
+    def without_waiting(name, flags):  # a pipe would wait for its writer
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    file = open(path, "rb", opener=without_waiting)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"{path} is no regular file, but a pipe or a device: copy it into a file")
+    return file
 
 
 def write_whole(path, write):
