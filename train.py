@@ -17,8 +17,8 @@ from tqdm import tqdm
 from app.console import by, fail_in_one_line, stop_signals, warn
 from app.data.ahead import ahead
 from app.data.load import load
-from app.formats.net import input_shape_of, open_network
-from app.formats.npz import save_weights
+from app.formats.net import graph_or_name, input_shape_of, read_source
+from app.formats.weights import save_weights
 from app.options.train import settings_and_folder
 from app.runs.folder import write_csv
 from app.runs.training import Training
@@ -68,7 +68,8 @@ def run_epoch(training, run, stopped):
 def net_and_data(settings):
     """(network, training images, test images), all of which fit together; else ValueError."""
     s = settings
-    shape = input_shape_of(s["net"])
+    net = graph_or_name(s["net"])
+    shape = input_shape_of(net)
     pixels = {name: s[f"pixel_{name}"] for name in ("scale", "mean", "order")}
     train, test = load(
         s["data"],
@@ -82,9 +83,8 @@ def net_and_data(settings):
     )
     if s["mode"] != "dg":
         train.need_every_class()
-    network, _ = open_network(
-        s["net"], s["weights"], train.shape, train.classes, s["filler"], s["seed"]
-    )
+    source = read_source(net, s["weights"], train.shape, train.classes, s["filler"])
+    network = source.filled(seed=s["seed"])
     if network.shapes[network.last] != (train.classes,):
         raise ValueError(
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "

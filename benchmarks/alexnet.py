@@ -26,21 +26,21 @@ def ours(device):
     # isort: split
     import numpy as np
 
+    from app.formats.net import open_network
     from losses.discriminative import discriminative_loss
     from nn.graphs import Recorded
-    from nn.nets import build
     from nn.parallel import parallel
     from nn.sgd import SGD
     from nn.threads import THREADS
 
     xp, wait = our_device(device)
     processes = THREADS if xp is np else 1
-    network = build("alexnet", classes=CLASSES).to(xp)
+    network = open_network("alexnet", classes=CLASSES).to(xp)
     workers, sgd = parallel(network, processes), SGD(network, lr=0.001)
     rng = np.random.default_rng(0)
     x = xp.asarray(rng.random((batch(device), 227, 227, 3), np.float32))
     labels = xp.asarray(rng.integers(0, CLASSES, len(x)))
-    node = build("alexnet-torchvision", up_to="conv5").to(xp)
+    node = open_network("alexnet-torchvision", up_to="conv5").to(xp)
     node = parallel(node.up_to("conv5", node.receptive_field("conv5")), processes)
     images = xp.asarray(rng.random((4, 163, 163, 3), np.float32))
     unit = xp.zeros((4, 1, 1, 256), np.float32)

@@ -17,10 +17,10 @@ import time
 import numpy as np
 
 from app.console import fail_in_one_line
+from app.formats.net import open_network
 from benchmarks.versus import memory
 from losses.generative import generative_loss
 from nn.backend import DEVICES, choose_device
-from nn.nets import build
 from nn.parallel import parallel
 from nn.sgd import SGD
 from nn.threads import THREADS
@@ -44,7 +44,7 @@ def milliseconds(work, xp, seconds=1.0):
 
 def training_step(images, xp):
     """A step of GG with LeNet on a batch of so many images."""
-    network = build("lenet").to(xp)
+    network = open_network("lenet").to(xp)
     workers, sgd = share(network, xp, images), SGD(network, lr=0.001)
     x, labels = xp.ones((images, 28, 28, 1), np.float32), xp.arange(images) % 10
 
@@ -95,9 +95,9 @@ def main():
     print(f"{device}, {THREADS} processes")
     steps = [(n, lambda n=n: training_step(n, xp)) for n in BATCHES]
     table("LeNet, training step", "images", steps, xp)
-    slopes = [(n, lambda n=n: slope(build("lenet"), n, xp)) for n in BATCHES]
+    slopes = [(n, lambda n=n: slope(open_network("lenet"), n, xp)) for n in BATCHES]
     table("LeNet, df/dx", "images", slopes, xp)
-    whole = build("alexnet-torchvision", up_to="conv3")
+    whole = open_network("alexnet-torchvision", up_to="conv3")
     sides = [(side**2, lambda s=side: slope(whole.up_to("conv3", (s, s)), 1, xp)) for side in SIDES]
     table("AlexNet's conv3, df/dx of one image", "pixels", sides, xp)
 

@@ -28,16 +28,16 @@ def ours(device):
     # isort: split
     import numpy as np
 
+    from app.formats.net import open_network
     from losses.discriminative import discriminative_loss
     from losses.generative import generative_loss
     from nn.graphs import Recorded
-    from nn.nets import build
     from nn.parallel import parallel
     from nn.sgd import SGD
     from nn.threads import THREADS
 
     xp, wait = our_device(device)
-    network = build("lenet").to(xp)
+    network = open_network("lenet").to(xp)
     workers = parallel(network, THREADS if xp is np else 1)
     sgd = SGD(network, lr=0.001)
     rng = np.random.default_rng(0)

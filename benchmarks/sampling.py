@@ -44,7 +44,7 @@ def main():
     print("| chains | milliseconds of a leapfrog step | seconds a sample | the paper's |")
     print("|---|---|---|---|")
     for chains in options.chains:
-        network, _ = open_network("lenet", WEIGHTS, None)
+        network = open_network("lenet", WEIGHTS)
         network.to(xp)
         network = parallel(network, THREADS if xp is np else 1, chains)
         energy = NodeEnergy(network, "fc2", 3, None, SIGMA, TEMPERATURE)

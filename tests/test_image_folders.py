@@ -146,7 +146,7 @@ def test_prepared_arrays_of_other_images_or_broken_ones_are_not_used(images):
     place = images / "prepared-20x24x3"
     folder.read(images, SHAPE)
     (place / "mean.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match="mean.npy is not sound: remove it"):
+    with pytest.raises(ValueError, match="mean.npy is not a sound .npy file: .*; remove it"):
         folder.read(images, SHAPE)
     (place / "mean.npy").unlink()
     (place / "val.broken").write_text('[3, "half a li')

@@ -5,12 +5,12 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from app.formats.net import open_network
 from losses.discriminative import discriminative_loss
 from losses.generative import generative_loss
 from nn.average_pool import AveragePool
 from nn.backend import to_host
 from nn.conv import Conv
-from nn.nets import build
 from nn.network import Network
 from nn.pool import MaxPool
 from nn.relu import ReLU
@@ -19,7 +19,7 @@ from tests.cases import small_net
 
 
 def test_lenet_is_caffes():
-    net = build("lenet")
+    net = open_network("lenet")
     assert sum(w.size for w in net.named().values()) == 431_080
     assert net.shapes == {
         "conv1": (24, 24, 20),
@@ -157,7 +157,7 @@ def test_replicas_do_not_share_what_they_keep():
 
 
 def test_receptive_fields_and_the_part_below_a_layer():
-    net = build("lenet")
+    net = open_network("lenet")
     fields = {"conv1": (5, 5), "pool1": (6, 6), "conv2": (14, 14), "pool2": (16, 16)}
     for name, field in fields.items():
         assert net.receptive_field(name) == field
@@ -212,6 +212,6 @@ def test_top_down_begins_where_bottom_up_ended():
 
 def test_names_that_are_none():
     with pytest.raises(ValueError, match="no net 'foo': there are lenet, alexnet"):
-        build("foo")
+        open_network("foo")
     with pytest.raises(ValueError, match="no policy 'foo': there are fixed, inv, step"):
         SGD(small_net(), 0.1, policy="foo")

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from app.formats.net import open_network
 from app.formats.onnx import graph
 from app.formats.onnx.reader import read_onnx
 from tests.gradcheck import relative_error
@@ -157,6 +158,20 @@ def test_nodes_and_tensors_that_are_not_sound(tmp_path):
     refused(
         lambda g: setattr(weights(g), "raw_data", b"abc"), "'w' is not sound: its numbers do no"
     )
+
+
+def test_numbers_that_overflow_on_the_way_are_found(tmp_path):
+    """Each number of the file is finite, but not what batch normalisation or alpha make of it."""
+    huge = {"huge": np.full((3, 1, 1), 1e38, F32), "v": np.full((4, 3, 3, 3), 1e30, F32)}
+    steps = [("Conv", ["", "v", "b"], {}), ("Mul", ["", "huge"], {})]
+    four = np.full((4, 1, 1), 1e38, F32)
+    path = save(tmp_path / "net.onnx", steps, **{**CONSTANTS, **huge, "huge": four})
+    with pytest.raises(ValueError, match="net.onnx: conv0.w is not made of finite numbers"):
+        open_network(path)
+    steps = [CONV, FLATTEN, ("Gemm", ["", "g"], {"alpha": 3e38})]
+    path = save(path, steps, **CONSTANTS | {"g": np.full((80, 2), 1e3, F32)})
+    with pytest.raises(ValueError, match="net.onnx: gemm2.w is not made of finite numbers"):
+        open_network(path)
 
 
 def elsewhere(path, location, **more):

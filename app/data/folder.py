@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from app.files import hold, write_whole
+from app.formats.npz import load_npy
 
 PARTS = ("train", "val")
 LAYOUT = "expected train/CLASS/*.JPEG and val/CLASS/*.JPEG"
@@ -198,6 +199,6 @@ def read(folder, shape, place=None, threads=2, skip_broken=False):
         mean = mean_image(parts[0][0])
         write_whole(mean_file, lambda file: np.save(file, mean))
     try:
-        return names, *parts, np.load(mean_file, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise ValueError(f"{mean_file} is not sound: remove it to make it anew") from None
+        return names, *parts, load_npy(mean_file)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it to make it anew") from None

@@ -6,7 +6,7 @@ import sys
 from app import ASSETS
 from app.console import OneLineParser, absolute_path, by, number
 from app.options.train import net
-from app.options.visualize_settings import DEFAULTS, PRESETS, complete, described
+from app.options.visualize_settings import DEFAULTS, PRESETS, asked_source, complete
 from app.runs.folder import open_run
 from nn.backend import DEVICES
 from nn.nets import NETS
@@ -235,12 +235,10 @@ def settings_and_folder(argv):
 
 def list_layers(given):
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
-    layers, shapes, input_shape, _ = described(given)
-    wide = max(map(len, ["layer", *shapes]))
-    print(
-        f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {by(input_shape)}"
-    )
-    for name, shape in shapes.items():
-        field = receptive_field(layers, name)
+    network = asked_source(given).network
+    wide, size = max(map(len, ["layer", *network.layers])), by(network.input_shape)
+    print(f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {size}")
+    for name in network.layers:
+        shape, field = network.shapes[name], receptive_field(list(network.layers.items()), name)
         sees = by(field) if field else "all"
         print(f"{name:{wide}}{by(shape):>16}{shape[-1]:>8}{sees:>12}")

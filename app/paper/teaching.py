@@ -4,10 +4,10 @@ import numpy as np
 from tqdm import tqdm
 
 from app.data.load import load
+from app.formats.net import open_network
 from app.pictures.curves import heat_maps
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights
-from nn.nets import build
 from nn.parallel import parallel
 from nn.sgd import SGD
 from nn.threads import THREADS
@@ -19,7 +19,7 @@ MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an e
 def scores_while_learning():
     """({moment: scores (64, 10) of one batch of MNIST}, its labels), the images by class."""
     train, test = load()
-    network = build("lenet")
+    network = open_network("lenet")
     workers, sgd = parallel(network, THREADS), SGD(network, 0.01)
     shown = np.arange(BATCH)
     shown = shown[np.argsort(test.labels[shown], kind="stable")]

@@ -10,10 +10,8 @@ from hmc.forecast import QUARTER_TURN, forecast
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
 from nn.backend import to_device, to_host
-from app.formats.net import open_network
 from nn.parallel import parallel
-from app import ASSETS
-from app.options.visualize_settings import WEIGHTS, asked_shape, period, source
+from app.options.visualize_settings import asked_source, latest, period
 
 TARGET_ACCEPTANCE = 0.8
 JITTER = 0.2  # of the trajectories' lengths, where the step size is adapted
@@ -26,10 +24,8 @@ def load_network(settings):
     That is its receptive field, unless the node sees all of an image or has a position.
     """
     layer, position = settings["layer"], settings["position"]
-    net, weights = source(settings)
-    if weights is None and net in WEIGHTS:
-        weights = ASSETS / WEIGHTS[net]
-    network, _ = open_network(net, weights, asked_shape(settings), up_to=layer)
+    network = asked_source(settings).filled(layer)
+    latest.clear()  # from here on, the weights of the layers above take no memory
     check_node(network, layer, settings["unit"], position)
     field = network.receptive_field(layer)
     if position is not None or any(
