@@ -155,7 +155,7 @@ def test_units_by_class_name(tmp_path):
         ([*ALEXNET, "--unit", "900"], ["layer conv5 has units 0 .. 255, not 900"]),
         (
             [*ALEXNET, "--weights", "assets/lenet-dg.npz"],
-            ["lenet-dg.npz", "these weights do not fit"],
+            ["lenet-dg.npz: images of 28 x 28 x 1 do not fit the net"],
         ),
         (["--heat", 10, "--step-size", 0.1], ["--heat does not go with a step size that is fixed"]),
     ],

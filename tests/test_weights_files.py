@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from app.data.load import load
 from app.files import open_regular
 from app.formats import npz
 from app.formats.net import open_network, read_source
@@ -173,6 +174,19 @@ def test_a_finished_run_is_not_completed_with_weights_that_are_not_finite(tmp_pa
 
 
 # What a file tells of its images
+
+
+@pytest.mark.parametrize("name", ["lenet-dg", "lenet-ggdg", "lenet-judge"])
+def test_shipped_weights_tell_their_input(name):
+    """uint8 images that are made the input as the file says are recognised."""
+    path = ROOT / "assets" / f"{name}.npz"
+    _, images = load_weights(path)
+    assert images == {"shape": (28, 28, 1), "scale": 1 / 256, "mean": 0, "order": "rgb"}
+    _, test = load()
+    pixels, labels = test.images[:500], test.labels[:500]
+    x = (pixels - images["mean"]) * images["scale"]
+    scores = open_network("lenet", path).bottom_up(x.astype(np.float32))
+    assert np.mean(scores.argmax(axis=1) == labels) > 0.98
 
 
 def test_shipped_weights_of_alexnet_tell_their_input():
