@@ -12,6 +12,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from app.console import by, fail_in_one_line, stop_signals, warn
@@ -93,6 +94,10 @@ def net_and_data(settings):
     if s["net"] in NETS and shape != train.shape:
         images = f"the images of {s['data'] or 'MNIST'} are {by(train.shape)}"
         warn(f"{s['net']} was made for images of {by(shape)}, {images}")
+    for name in source.pixels.keys() & {"scale", "order"}:
+        theirs, ours = source.pixels[name], getattr(train.pixels, name)
+        if (theirs != ours) if name == "order" else not np.allclose(theirs, ours, 1e-3, 0):
+            warn(f"{s['weights']} is for --pixel-{name} {theirs}, this run has {ours}")
     return network, train, test
 
 

@@ -265,6 +265,18 @@ def test_a_layer_may_be_called_input(tmp_path):
     assert load_weights(tmp_path / "w.npz")[0].keys() == arrays.keys()
 
 
+def test_training_says_when_weights_are_for_other_pixels(tmp_path, small_data, capsys):
+    import train
+    from app.options.train_settings import complete as settings_of
+
+    given = {"data": str(small_data), "mode": "dg", "weights": str(DG)}
+    train.net_and_data(settings_of(given))
+    assert not capsys.readouterr().err
+    train.net_and_data(settings_of(given | {"pixel_scale": 1.0}))
+    said = capsys.readouterr().err
+    assert "lenet-dg.npz is for --pixel-scale 0.00390625, this run has 1.0" in said
+
+
 # One way to open a net
 
 
