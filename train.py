@@ -12,13 +12,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from app.console import by, fail_in_one_line, stop_signals, warn
 from app.data.ahead import ahead
 from app.data.load import load
-from app.formats.net import input_shape_of, open_network
-from app.formats.npz import save_weights
+from app.formats.net import graph_or_name, input_shape_of, read_source
+from app.formats.weights import save_weights
 from app.options.train import settings_and_folder
 from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
@@ -64,7 +65,8 @@ def run_epoch(training, run, stopped):
 def net_and_data(settings):
     """(network, training images, test images), all of which fit together; else ValueError."""
     s = settings
-    shape = input_shape_of(s["net"])
+    net = graph_or_name(s["net"])
+    shape = input_shape_of(net)
     pixels = {name: s[f"pixel_{name}"] for name in ("scale", "mean", "order")}
     train, test = load(
         s["data"],
@@ -78,9 +80,8 @@ def net_and_data(settings):
     )
     if s["mode"] != "dg":
         train.need_every_class()
-    network, _ = open_network(
-        s["net"], s["weights"], train.shape, train.classes, s["filler"], s["seed"]
-    )
+    source = read_source(net, s["weights"], train.shape, train.classes, s["filler"])
+    network = source.filled(seed=s["seed"])
     if network.shapes[network.last] != (train.classes,):
         raise ValueError(
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
@@ -89,6 +90,10 @@ def net_and_data(settings):
     if s["net"] in NETS and shape != train.shape:
         images = f"the images of {s['data'] or 'MNIST'} are {by(train.shape)}"
         warn(f"{s['net']} was made for images of {by(shape)}, {images}")
+    for name in source.pixels.keys() & {"scale", "order"}:
+        theirs, ours = source.pixels[name], getattr(train.pixels, name)
+        if (theirs != ours) if name == "order" else not np.allclose(theirs, ours, 1e-3, 0):
+            warn(f"{s['weights']} is for --pixel-{name} {theirs}, this run has {ours}")
     return network, train, test
 
 

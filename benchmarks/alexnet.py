@@ -23,20 +23,20 @@ def ours(device):
     """({task: function}, wait) of this project."""
     import numpy as np
 
+    from app.formats.net import open_network
     from fast import engine, record
     from fast.cpu.threads import cores
     from losses.discriminative import discriminative_loss
     from nn.canvas import on_canvas
-    from nn.nets import build
     from nn.sgd import SGD
 
     xp, wait = our_device(device)
-    network = build("alexnet", classes=CLASSES).to(xp)
+    network = open_network("alexnet", classes=CLASSES).to(xp)
     run, sgd = engine(network, xp, cores()), SGD(network)
     rng = np.random.default_rng(0)
     x = xp.asarray(rng.random((batch(device), 227, 227, 3), np.float32))
     labels = xp.asarray(rng.integers(0, CLASSES, len(x)))
-    node, _ = on_canvas(build("alexnet-torchvision", up_to="conv5"), "conv5")
+    node, _ = on_canvas(open_network("alexnet-torchvision", up_to="conv5"), "conv5")
     node = engine(node.to(xp), xp, cores())
     images = xp.asarray(rng.random((4, 163, 163, 3), np.float32))
     unit = xp.zeros((4, 1, 1, 256), np.float32)

@@ -14,12 +14,12 @@ import time
 import numpy as np
 
 from app.console import fail_in_one_line
+from app.formats.net import open_network
 from benchmarks.versus import memory
 from fast import engine
 from fast.cpu.threads import cores
 from fast.device import DEVICES, choose_device
 from losses.generative import generative_loss
-from nn.nets import build
 from nn.sgd import SGD
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -41,7 +41,7 @@ def milliseconds(work, xp, seconds=1.0):
 
 def training_step(images, xp):
     """A step of GG with LeNet on a batch of so many images."""
-    network = build("lenet").to(xp)
+    network = open_network("lenet").to(xp)
     run, sgd = engine(network, xp, cores(), images), SGD(network)
     x, labels = xp.ones((images, 28, 28, 1), np.float32), xp.arange(images) % 10
 
@@ -88,9 +88,9 @@ def main():
     print(f"{device}, {cores()} processes")
     steps = [(n, lambda n=n: training_step(n, xp)) for n in BATCHES]
     table("LeNet, training step", "images", steps, xp)
-    slopes = [(n, lambda n=n: slope(build("lenet"), n, xp)) for n in BATCHES]
+    slopes = [(n, lambda n=n: slope(open_network("lenet"), n, xp)) for n in BATCHES]
     table("LeNet, df/dx", "images", slopes, xp)
-    whole = build("alexnet-torchvision", up_to="conv3")
+    whole = open_network("alexnet-torchvision", up_to="conv3")
     sides = [
         (side**2, lambda s=side: slope(whole.up_to("conv3", (s, s, 3)), 1, xp)) for side in SIDES
     ]

@@ -25,15 +25,15 @@ def ours(device):
     """({task: function}, wait) of this project."""
     import numpy as np
 
+    from app.formats.net import open_network
     from fast import engine, record
     from fast.cpu.threads import cores
     from losses.discriminative import discriminative_loss
     from losses.generative import generative_loss
-    from nn.nets import build
     from nn.sgd import SGD
 
     xp, wait = our_device(device)
-    network = build("lenet").to(xp)
+    network = open_network("lenet").to(xp)
     run, sgd = engine(network, xp, cores()), SGD(network)
     rng = np.random.default_rng(0)
     x = xp.asarray(rng.random((1024, 28, 28, 1), np.float32))

@@ -42,7 +42,7 @@ def main():
     print("| chains | milliseconds of a leapfrog step | seconds a sample | the paper's |")
     print("|---|---|---|---|")
     for chains in options.chains:
-        network, _ = open_network("lenet", WEIGHTS, None)
+        network = open_network("lenet", WEIGHTS)
         network.to(xp)
         run = engine(network, xp, cores(), chains)
         energy = NodeEnergy(run, "fc2", 3, None, SIGMA)

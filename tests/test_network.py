@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from app.formats.net import open_network
 from losses.discriminative import discriminative_loss
 from losses.generative import generative_loss
 from nn.backend import to_host
 from nn.canvas import on_canvas, receptive_field
 from nn.conv import Conv
 from nn.join import Add, Concat
-from nn.nets import build
 from nn.network import Network
 from nn.relu import ReLU
 from nn.sgd import SGD
@@ -17,7 +17,7 @@ from tests.cases import branched_net, small_net
 
 
 def test_lenet_is_caffes():
-    net = build("lenet")
+    net = open_network("lenet")
     assert sum(w.size for w in net.params().values()) == 431_080
     assert net.shapes == {
         "conv1": (24, 24, 20),
@@ -99,7 +99,7 @@ def test_learning_is_a_backward_pass_and_an_update():
 
 
 def test_receptive_fields_and_the_part_below_a_layer():
-    net = build("lenet")
+    net = open_network("lenet")
     fields = {"conv1": (5, 5), "pool1": (6, 6), "conv2": (14, 14), "pool2": (16, 16)}
     for name, field in fields.items():
         assert receptive_field(net, name) == field
@@ -200,4 +200,4 @@ def test_top_down_begins_where_bottom_up_ended():
 
 def test_names_that_are_none():
     with pytest.raises(ValueError, match="no net 'foo': there are lenet, alexnet"):
-        build("foo")
+        open_network("foo")

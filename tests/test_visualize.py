@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from app.data.load import load
+from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
 from app.options.visualize import two_numbers, units
 from app.options.visualize_settings import PRESETS, complete
 from app.pictures.images import displayed, mosaic
 from benchmarks.judge import judge
-from nn.nets import build
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command, until_finished
 
@@ -270,7 +270,7 @@ def test_warnings_say_what_to_change(tmp_path):
 
 def test_a_net_of_another_size_brings_its_shape(tmp_path):
     """train.py writes the input's shape beside the weights."""
-    net = build("lenet", (32, 30, 1), 4)
+    net = open_network("lenet", input_shape=(32, 30, 1), classes=4)
     save_npz(tmp_path / "m.npz", net.params() | {"input_shape": np.array([32, 30, 1])})
     result = run(
         "--weights",

@@ -6,7 +6,7 @@ import sys
 from app import ASSETS
 from app.console import OneLineParser, absolute_path, by, named_path, number
 from app.options.train import net
-from app.options.visualize_settings import DEFAULTS, PRESETS, complete, described
+from app.options.visualize_settings import DEFAULTS, PRESETS, asked_source, complete
 from app.runs.folder import RunFolder, Settings, open_run
 from fast.device import DEVICES
 from nn.canvas import receptive_field, seen_by
@@ -274,11 +274,9 @@ def settings_and_folder(argv: list[str] | None) -> tuple[Settings, RunFolder, bo
 
 def list_layers(given: Settings) -> None:
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
-    network, _ = described(given)
-    input_shape, wide = network.input_shape, max(map(len, ["layer", *network.layers]))
-    print(
-        f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {by(input_shape)}"
-    )
+    network = asked_source(given).network
+    wide, size = max(map(len, ["layer", *network.layers])), by(network.input_shape)
+    print(f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {size}")
     for name in network.layers:
         shape = network.shapes[name]
         sees = by(receptive_field(network, name)) if seen_by(network, name, 0) else "all"

@@ -1,15 +1,17 @@
 """The settings of visualize.py: presets that suit a net, and what goes together."""
 
 import math
+import os
 
 import numpy as np
 
-from app.formats.net import classes_in, is_onnx, layers_of, load_arrays
+from app import ASSETS
+from app.formats.net import Source, read_source
+from app.formats.weights import is_onnx
 from fast.cpu.threads import cores
 from hmc.forecast import QUARTER_TURN
 from nn.canvas import seen_by
 from nn.nets import NETS
-from nn.network import Network
 
 WEIGHTS = {"lenet": "lenet-dg.npz", "alexnet-torchvision": "alexnet-torchvision-conv.npz"}
 LAYERS = {"alexnet-torchvision": "conv5"}  # the last that is included
@@ -85,12 +87,15 @@ PRESETS = {
     },
 }
 SCORES = 5  # times as many iterations with "paper" for a score in colour: AlexNet's 500
-SCALES = {"grey": 1 / 256, "colour": 1 / 58}  # of pixels 0 .. 255, for which these sigmas are meant
+SCALES = {"grey": 1 / 256, "colour": 0.01735}  # of pixels 0 .. 255: the sigmas are meant for these
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all
 ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "start": 1.0, "heat": 1.0}
 
 
-def source(settings):
+latest: dict[tuple, Source] = {}  # {what was asked for: the Source that was read for it}
+
+
+def net_and_weights(settings):
     """(net, file of its weights or None): an .onnx file named as the weights brings its net."""
     net, weights = settings.get("net"), settings.get("weights")
     if weights and is_onnx(weights) and net in (None, weights):
@@ -106,26 +111,35 @@ def asked_shape(settings):
     return (*size, 0) if size else None
 
 
-def described(given):
-    """(the net without parameters, what the weights tell of pixels)."""
-    net, weights = source(given)
+def asked_source(given: dict) -> Source:
+    """The net that is asked for, with the weights given or included, if there are any.
+
+    A command that asks again for the same gets the same: what is in a file is read once.
+    """
+    net, weights = net_and_weights(given)
     if given.get("size") and not is_onnx(net):
         raise ValueError(f"--size is for .onnx files that leave it open: {net} has its own")
-    arrays, images = load_arrays(weights) if weights else ({}, {})
-    shape = asked_shape(given) or images.get("shape")
-    layers, _, input_shape = layers_of(net, shape, classes_in(arrays, net))
-    return Network(layers, input_shape), images
+    if weights is None and net in WEIGHTS:
+        weights = ASSETS / WEIGHTS[net]
+    files = [os.stat(file) for file in (net, weights) if file not in (None, *NETS)]
+    times = [(status.st_ino, status.st_size, status.st_mtime_ns) for status in files]
+    asked = (net, weights, asked_shape(given), *times)
+    if asked not in latest:
+        latest.clear()
+        latest[asked] = read_source(net, weights, asked_shape(given))
+    return latest[asked]
 
 
-def complete(given):
+def complete(given: dict) -> dict:
     """All settings from those given. ValueError if they do not go together."""
-    network, images = described(given)
+    source = asked_source(given)
+    network, images = source.network, source.pixels
     shapes, input_shape = network.shapes, network.input_shape
     settings = {**DEFAULTS, **sampler_settings(given, input_shape, images), **given}
-    settings["net"], _ = source(given)
+    settings["net"], _ = net_and_weights(given)
     if settings["pixel_order"] is None:
         settings["pixel_order"] = str(images.get("order", "rgb"))
-    settings["layer"] = checked_layer(settings, shapes)
+    settings["layer"] = checked_layer(settings, list(network.layers))
     if is_score(settings, network) and "iterations" not in given:
         settings["iterations"] *= SCORES
     check_units(settings, shapes[settings["layer"]][-1])
@@ -151,7 +165,7 @@ def sampler_settings(given, input_shape, images):
     sampler, preset = (given.get(name, DEFAULTS[name]) for name in ("sampler", "preset"))
     settings = dict(PRESETS[kind][preset])
     if "scale" in images and preset == "auto":
-        settings["sigma"] *= float(f"{abs(np.mean(images['scale'])) / SCALES[kind]:.3g}")
+        settings["sigma"] *= float(f"{np.abs(images['scale']).mean() / SCALES[kind]:.3g}")
     if sampler == "langevin":
         settings["iterations"] *= settings["leapfrog_steps"]
         settings |= LANGEVIN
@@ -172,10 +186,9 @@ def is_score(settings, network):
     return network.input_shape[2] > 1 and seen_by(network, settings["layer"], 0) is None
 
 
-def checked_layer(settings, shapes):
+def checked_layer(settings, names):
     """The layer that is asked for, or the last that there are weights for."""
-    net, weights = source(settings)
-    names = list(shapes)
+    net, weights = net_and_weights(settings)
     if weights is None and net in NETS and net not in WEIGHTS:
         raise ValueError(
             f"no weights of {net} are included: --weights names an .npz file of train.py, or an "
@@ -183,7 +196,7 @@ def checked_layer(settings, shapes):
         )
     last = names[-1] if weights else LAYERS.get(net, names[-1])
     layer = settings["layer"] or last
-    if layer not in shapes:
+    if layer not in names:
         raise ValueError(f"no layer {layer!r}; this net has {', '.join(names)}")
     if names.index(layer) > names.index(last):
         raise ValueError(

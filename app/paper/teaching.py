@@ -8,12 +8,12 @@ import numpy as np
 from tqdm import tqdm
 
 from app.data.load import load
+from app.formats.net import open_network
 from app.paper.tables import Report
 from fast import engine
 from fast.cpu.threads import cores
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights
-from nn.nets import build
 from nn.sgd import SGD
 
 BATCH = 64
@@ -23,7 +23,7 @@ MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an e
 def scores_while_learning() -> tuple[dict[str, np.ndarray], np.ndarray]:
     """({moment: scores (64, 10) of one batch of MNIST}, its labels), the images by class."""
     train, test = load()
-    network = build("lenet")
+    network = open_network("lenet")
     run, sgd = engine(network, threads=cores()), SGD(network)
     shown = np.arange(BATCH)
     shown = shown[np.argsort(test.labels[shown], kind="stable")]

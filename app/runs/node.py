@@ -4,9 +4,11 @@ import zlib
 
 import numpy as np
 
-from app import ASSETS
-from app.formats.net import open_network
-from app.options.visualize_settings import WEIGHTS, asked_shape, period, source
+from app.options.visualize_settings import (
+    asked_source,
+    latest,
+    period,
+)
 from app.runs.chains import Chains
 from app.runs.checks import check_chains
 from fast import engine, record
@@ -28,10 +30,8 @@ def load_network(settings):
     Its images are as large as the node's receptive field, unless a position is given.
     """
     layer, position = settings["layer"], settings["position"]
-    net, weights = source(settings)
-    if weights is None and net in WEIGHTS:
-        weights = ASSETS / WEIGHTS[net]
-    network, _ = open_network(net, weights, asked_shape(settings), up_to=layer)
+    network = asked_source(settings).filled(layer)
+    latest.clear()  # from here on, the weights of the layers above take no memory
     check_node(network, layer, settings["unit"], position)
     if position is not None:
         return network, position
