@@ -11,7 +11,15 @@ from app.files import write_whole
 
 def save_npz(path, arrays):
     """Write {name: array} to path."""
-    write_whole(path, lambda file: np.savez(file, **arrays))
+
+    def write(file):
+        # As np.savez does, whose older versions leave the archive open when the disk is full.
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    write_whole(path, write)
 
 
 def load_npz(path):
