@@ -3,7 +3,7 @@
 python train.py --net lenet --mode ggdg
 """
 
-import app.console  # noqa: F401  first: Ctrl-C ends in a line from here on
+import app  # noqa: F401  first: app/interrupts.py says why
 
 # isort: split
 import shlex

@@ -3,7 +3,7 @@
 python visualize.py --unit 3
 """
 
-import app.console  # noqa: F401  first: Ctrl-C ends in a line from here on
+import app  # noqa: F401  first: app/interrupts.py says why
 
 # isort: split
 import shlex
@@ -129,7 +129,8 @@ def report(found, rounding, settings):
         )
         return
     lower += " or raise --temperature"
-    said(lambda row: row["chains_that_never_moved"], f"some chains do not move: {lower}")
+    still = f"some chains never moved in the last {found[0]['last_iterations']} iterations"
+    said(lambda row: row["chains_that_never_moved"], f"{still}: {lower}")
     said(lambda row: row["divergences"], f"some trajectories diverged: {lower}")
     said(lambda row: (row["acceptance"] or 0) < 0.2, f"few trajectories were accepted: {lower}")
     judged = found[0]["iterations_judged"]

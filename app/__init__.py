@@ -1,5 +1,8 @@
 """All that is neither the paper nor speed: files, options, runs, pictures."""
 
+from app import interrupts  # noqa: F401  before all that takes time to load
+
+# isort: split
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent  # of the clone

@@ -60,7 +60,8 @@ class Unheard(io.RawIOBase):
     """The bytes of an output stream. That nobody reads them any more must not end the work."""
 
     def __init__(self, stream, warns):
-        self.stream, self.raw, self.warns = stream, stream.buffer.raw, warns
+        self.stream, self.warns = stream, warns  # which would close the file if it were let go
+        self.raw = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer
 
     def writable(self):
         return True
@@ -83,29 +84,18 @@ class Unheard(io.RawIOBase):
 
 def unheard(stream, warns: bool):
     """A text stream that survives its reader, and writes what its encoding has no letters for."""
-    if not hasattr(getattr(stream, "buffer", None), "raw"):  # a stream of tests, or of a notebook
+    if stream is None or stream not in (sys.__stdout__, sys.__stderr__):  # of tests, a notebook
         return stream
     stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(Unheard(stream, warns)),
         stream.encoding,
         "backslashreplace",
-        line_buffering=stream.line_buffering,
+        line_buffering=stream.line_buffering or stream.write_through,
     )
 
 
 sys.stdout, sys.stderr = unheard(sys.stdout, True), unheard(sys.stderr, False)
-
-
-def interrupted(kind, error, trace):
-    """sys.excepthook: Ctrl-C outside of fail_in_one_line, while the program is still loading."""
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
-    elif sys.stderr:
-        fail("interrupted")
-
-
-sys.excepthook = interrupted
 
 
 @contextmanager

@@ -196,3 +196,46 @@ def test_annealed_chains_go_on_from_a_checkpoint():
         part.restore(arrays, rest)
     np.testing.assert_array_equal(whole.state.x, part.state.x)
     assert whole.sampler.steps == part.sampler.steps
+
+
+def with_scores(scores, warm_up=0):
+    """Chains whose scores (n, iterations + 1) are these, and whose proposals were good."""
+    n, m = scores.shape
+    chains = Chains(
+        HMC(lambda x: (x[:, 0] ** 2, 2 * x), 0.1, 1),
+        np.zeros((n, 1)),
+        np.random.default_rng(0),
+        lambda state: {"score": np.zeros(n)},
+        warm_up=warm_up,
+    )
+    chains.iteration = m - 1
+    chains.records = {"score": list(scores.T), "energy": list(-scores.T)}
+    chains.records |= {
+        name: [np.full(n, 0.9)] * (m - 1) for name in ("probability", "energy_error")
+    }
+    return chains
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "stuck_from", "counted"),
+    [(0, 100, 1), (0, 0, 1), (200, 100, 1), (200, 299, 1), (200, 310, 0), (0, 400, 0)],
+)
+def test_chains_that_stopped_moving_are_counted(warm_up, stuck_from, counted):
+    """One of four, at rest from iteration 100 of 400 on: R-hat alone does not tell."""
+    scores = np.random.default_rng(0).standard_normal((4, 401))
+    scores[2, stuck_from:] = scores[2, stuck_from]
+    (found,) = with_scores(scores, warm_up).diagnose(1)
+    assert found["chains_that_never_moved"] == counted
+    assert (found["iterations_judged"], found["last_iterations"]) == (200, 100)
+    first, second = with_scores(scores, warm_up).diagnose(2)
+    assert first["chains_that_never_moved"] == 0
+    assert second["chains_that_never_moved"] == counted
+
+
+def test_a_diagnosis_of_few_iterations_says_so():
+    for iterations, judged, last in [(1, 1, 1), (2, 1, 1), (5, 3, 3), (9, 5, 5), (12, 6, 5)]:
+        scores = np.random.default_rng(0).standard_normal((2, iterations + 1))
+        (found,) = with_scores(scores).diagnose(1)
+        assert (found["iterations_judged"], found["last_iterations"]) == (judged, last)
+        assert found["chains_that_never_moved"] == 0
+    assert found["rhat"] is not None

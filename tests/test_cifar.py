@@ -1,5 +1,7 @@
 """CIFAR-10's binary files: read, and refused when broken."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from app.data.load import load
 
 
 def cifar_folder(path, rng, count=20):
-    path.mkdir()
+    path.mkdir(parents=True)
     for name in ("data_batch_1", "data_batch_2", "test_batch"):
         records = rng.integers(0, 256, (count, cifar.RECORD), dtype=np.uint8)
         records[:, 0] = np.arange(count) % 10
@@ -39,3 +41,18 @@ def test_cifar(tmp_path):
     (path / "test_batch.bin").unlink()
     with pytest.raises(ValueError, match="found data_batch_1.bin, data_batch_2.bin"):
         load(path)
+
+
+def test_hidden_files_pipes_and_devices(tmp_path):
+    path = cifar_folder(tmp_path / "cifar", np.random.default_rng(0))
+    (path / "._data_batch_1.bin").write_bytes(b"macOS")
+    (path / "data_batch_9.bin").mkdir()
+    assert len(cifar.read(path)[0][0]) == 40
+    (path / "data_batch_9.bin").rmdir()
+    os.mkfifo(path / "data_batch_9.bin")
+    with pytest.raises(ValueError, match="data_batch_9.bin is no regular file"):
+        cifar.read(path)
+    (path / "data_batch_9.bin").unlink()
+    (path / "data_batch_9.bin").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="data_batch_9.bin is no regular file"):
+        cifar.read(path)

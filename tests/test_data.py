@@ -1,14 +1,18 @@
 """IDX files, sound and broken; MNIST itself; the order of the images."""
 
 import gzip
+import os
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from app.data.idx import read_idx
 from app.data.labels import labelled_and_not, rounds
-from app.data.load import load
+from app.data.load import layout, load
 from tests.conftest import idx_bytes
+from tests.scripts import ROOT
+from tests.test_cifar import cifar_folder
 
 
 def test_mnist_is_what_it_should_be():
@@ -99,6 +103,89 @@ def test_sizes_beyond_memory_are_not_believed(tmp_path):
         read_idx(path, 3)
 
 
+def test_no_more_is_unpacked_than_the_header_tells(tmp_path):
+    """A small file of many zeros: gzip makes a thousand bytes of one."""
+    bombs = {
+        "longer": (idx_bytes(np.zeros((2, 3, 4), np.uint8)), "too long: more than 24 bytes"),
+        "no header": (b"", "not an IDX file"),
+        "claims more": (bytes([0, 0, 8, 3]) + b"\xff" * 12, "truncated"),
+    }
+    for name, (start, problem) in bombs.items():
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(start + bytes(50_000_000), 1))
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=problem):
+            read_idx(path, 3)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_000_000
+    path.write_bytes(bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"1234")
+    with pytest.raises(ValueError, match="truncated: 4 bytes"):
+        read_idx(path, 3)
+
+
+def test_pipes_and_devices_are_no_data(small_data):
+    """A pipe would be waited for, a device read without end."""
+    images = small_data / "train-images-idx3-ubyte.gz"
+    images.unlink()
+    os.mkfifo(images)
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte.gz is no regular file"):
+        load(small_data)
+    images.unlink()
+    images.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte.gz is no regular file"):
+        load(small_data)
+
+
+def test_folders_and_hidden_files_are_no_candidates(small_data):
+    """Kaggle's MNIST has a folder for each file; macOS leaves ._ files."""
+    expected = load(small_data)
+    for path in list(small_data.iterdir()):
+        (small_data / path.name.removesuffix(".gz")).mkdir()
+        (small_data / f"._{path.name}").write_bytes(b"")
+    (small_data / "__MACOSX").mkdir()
+    for ours, theirs in zip(expected, load(small_data), strict=True):
+        np.testing.assert_array_equal(ours.images, theirs.images)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (["data_batch_1", "test_batch"], "is CIFAR-10 for Python"),
+        (["cifar-10-batches-py/data_batch_1"], "cifar-10-batches-py is CIFAR-10 for Python"),
+        (["data_batch_1.mat", "test_batch.mat"], "is CIFAR-10 for Matlab"),
+        (["train", "test", "meta"], "is CIFAR-100"),
+        (["train.bin", "test.bin", "fine_label_names.txt"], "is CIFAR-100"),
+        (["train.mat", "test.mat", "meta.mat"], "is CIFAR-100"),
+        (["cifar-10-binary.tar.gz"], "found cifar-10-binary.tar.gz, which must be unpacked"),
+        (["Train/a/1.png", "Test/a/1.png"], "found Test, Train: the folders must be named train"),
+        (["training/a/1.png", "notes.txt"], "found training: the folders must be named train"),
+        (["n01/1.png", "n02/1.png", "x.csv"], "found n01/, n02/, x.csv; expected MNIST's"),
+        ([".hidden", "__MACOSX/x"], "the folder is empty"),
+        ([f"{i}.csv" for i in range(9)], r"5.csv, \.\.\.; expected"),
+    ],
+)
+def test_other_layouts_are_named(tmp_path, entries, words):
+    for entry in entries:
+        path = tmp_path / entry
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=words) as error:
+        layout(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "train/CLASS/" in str(error.value)
+
+
+def test_the_folder_above_is_told_from_the_folder(tmp_path, small_data):
+    cifar_folder(tmp_path / "up" / "cifar-10-batches-bin", np.random.default_rng(0))
+    with pytest.raises(ValueError, match="the images seem to be in .*up/cifar-10-batches-bin"):
+        layout(tmp_path / "up")
+    with pytest.raises(ValueError, match="the images seem to be in .*small-data"):
+        layout(small_data.parent)
+    with pytest.raises(ValueError, match="README.md is a file, not a folder"):
+        layout(ROOT / "README.md")
+
+
 def test_files_that_do_not_fit_together(small_data):
     labels = small_data / "train-labels-idx1-ubyte.gz"
     kept = labels.read_bytes()
@@ -111,7 +198,7 @@ def test_files_that_do_not_fit_together(small_data):
     with pytest.raises(ValueError, match=r"training images are \(28, 28\) pixels, test images"):
         load(small_data)
     images.unlink()
-    with pytest.raises(ValueError, match="no file like t10k-images-idx"):
+    with pytest.raises(ValueError, match="no file like t10k-images-idx.*; found t10k-labels"):
         load(small_data)
     (small_data / "train-images-idx3-ubyte.copy").write_bytes(b"")
     with pytest.raises(ValueError, match="more than one file like train-images"):

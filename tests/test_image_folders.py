@@ -1,5 +1,7 @@
 """Image folders: prepared, interrupted, broken; cut, mirrored, averaged."""
 
+import errno
+import os
 import resource
 import shutil
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app import files
 from app.data import folder
 from app.data.ahead import ahead
 from app.data.images import Images, Pixels
@@ -236,6 +239,141 @@ def test_ahead_keeps_order_and_tells_errors():
     assert list(ahead(str, [])) == []
     with pytest.raises(ZeroDivisionError):
         list(ahead(lambda i: 1 // (3 - i), range(9)))
+
+
+def test_hidden_and_system_folders_are_no_classes(images):
+    """Jupyter, macOS, Synology and Windows leave folders, some with an image in them."""
+    expected = folder.read(images, SHAPE, images.parent / "before")
+    for part in ("train", "val"):
+        for name in (".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"):
+            (images / part / name).mkdir()
+            shutil.copy(images / "train/n01/00.JPEG", images / part / name / "00.JPEG")
+        (images / part / ".empty").mkdir()
+        (images / part / "n01" / "folder.jpg").mkdir()
+        (images / part / "n01" / "@eaDir").mkdir()
+    names, (train, labels), *_ = folder.read(images, SHAPE, images.parent / "after")
+    assert names == expected[0]
+    np.testing.assert_array_equal(train, expected[1][0])
+    np.testing.assert_array_equal(labels, expected[1][1])
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.EIO, "Input/output error"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        MemoryError(),
+    ],
+)
+def test_what_fails_around_an_image_does_not_mark_it(images, monkeypatch, failure):
+    """It ends the run; and the image is there when the failure has passed."""
+    expected = folder.read(images, SHAPE, images.parent / "whole")
+    bad, opened, place = images / "train/n02/04.png", folder.open_regular, images.parent / "place"
+
+    def fail(path):
+        if path == bad:
+            raise failure
+        return opened(path)
+
+    monkeypatch.setattr(folder, "open_regular", fail)
+    with pytest.raises(type(failure)):
+        folder.read(images, SHAPE, place)
+    monkeypatch.undo()
+    for broken in (place / "prepared-20x24x3").glob("*.broken"):
+        assert broken.read_text() == ""
+    np.testing.assert_array_equal(folder.read(images, SHAPE, place)[1][0], expected[1][0])
+
+
+@pytest.mark.parametrize(
+    "failure", [MemoryError(), OSError("out of memory when reading image file"), OSError(5, "I/O")]
+)
+def test_what_fails_in_a_decoder_for_the_system_is_raised(images, monkeypatch, failure):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(folder.Image, "open", fail)
+    with pytest.raises((MemoryError, OSError)):
+        folder.decode(images / "train/n01/00.JPEG", SHAPE)
+    failure = OSError("broken data stream when reading image file")  # the file's own fault
+    assert "00.JPEG: broken data" in folder.decode(images / "train/n01/00.JPEG", SHAPE)
+
+
+def test_a_failing_read_is_told_with_the_images_name(images, tmp_path):
+    (images / "train/n02/99.png").symlink_to(images / "nothing-there.png")
+    result = scripts.run("train.py", "--data", images, "--out", tmp_path / "r")
+    scripts.assert_one_line(result, 2, "n02/99.png: No such file or directory")
+    (images / "train/n02/99.png").unlink()
+    os.mkfifo(images / "train/n02/99.png")
+    result = scripts.run("train.py", "--data", images, "--out", tmp_path / "r")
+    assert result.returncode == 2
+    assert "n02/99.png is no regular file, but a pipe" in result.stderr
+
+
+def test_no_other_program_is_started_for_an_image(images, tmp_path, monkeypatch):
+    """Pillow hands EPS to Ghostscript, whatever a file's name says."""
+    (tmp_path / "bin").mkdir()
+    for name in ("gs", "gswin32c"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (images / "train/n01/50.JPEG").write_bytes(eps)
+    (images / "train/n01/51.eps").write_bytes(eps)
+    with pytest.raises(ValueError, match="1 of the images .*50.JPEG: not an image of the formats"):
+        folder.read(images, SHAPE)
+    assert not (tmp_path / "started").exists()
+
+
+def test_names_that_are_no_utf8(images):
+    shutil.copy(images / "train/n01/00.JPEG", os.fsencode(images / "train/n01") + b"/\xff.jpg")
+    with open(os.fsencode(images / "train/n02") + b"/\xfe.jpg", "wb") as file:
+        file.write(b"broken")
+    with pytest.raises(ValueError, match="1 of the images cannot be decoded"):
+        folder.read(images, SHAPE)
+    assert len(folder.read(images, SHAPE, skip_broken=True)[1][0]) == 37
+
+
+def test_warnings_of_pillow_break_no_image(images, monkeypatch):
+    """Under PYTHONWARNINGS=error they are raised."""
+    import warnings
+
+    warn = warnings.warn
+    resize = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda *a, **k: (warn("odd"), resize(*a, **k))[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(folder.read(images, SHAPE)[1][0]) == 36
+
+
+def test_a_prepared_set_is_only_read(images, monkeypatch):
+    """It may be on a disk that cannot be written, and serve several runs at once."""
+    expected = folder.read(images, SHAPE)[1][0]
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    for name in ("hold", "write_whole", "write_part"):
+        monkeypatch.setattr(folder, name, refuse)
+    monkeypatch.setattr(folder.Path, "mkdir", refuse)
+    np.testing.assert_array_equal(folder.read(images, SHAPE)[1][0], expected)
+
+
+def test_one_process_prepares_at_a_time(images):
+    place = images / "prepared-20x24x3"
+    place.mkdir()
+    held = files.hold(place / ".lock", "busy")
+    with pytest.raises(ValueError, match="another process is at work in .*prepared-20x24x3"):
+        folder.read(images, SHAPE)
+    os.close(held)
+    assert len(folder.read(images, SHAPE)[1][0]) == 36
+
+
+def test_nets_of_other_channels(images):
+    with pytest.raises(ValueError, match="images: the net takes images of 4 channels"):
+        load(images, input_shape=(20, 24, 4))
+    with pytest.raises(ValueError, match="images: --pixel-order bgr: the images are grey"):
+        load(images, input_shape=(20, 24, 1), pixels={"order": "bgr"})
 
 
 TINY = ["--net", "lenet", "--pixel-mean", "image", "--epochs", 4, "--batch-size", 8]

@@ -1,14 +1,22 @@
 """reproduce.py: real runs on small data, killed and gone on with, and its errors."""
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from app.paper.figures import CLASSES
-from app.paper.tables import comparison
+from app.formats.npz import save_npz
+from app.paper.figures import CLASSES, as_table, result_of, samples_of
+from app.paper.jobs import Job, why
+from app.paper.tables import comparison, error
+from app.runs.folder import write_json
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command
 
@@ -61,6 +69,138 @@ def assert_one_line_at_the_end(result, *parts):
     assert last.startswith("reproduce.py: error: ")
     for part in parts:
         assert part in last
+
+
+def children(folder):
+    """Process ids of trainings under a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_text()
+            if "train.py" in words and str(folder) in words:
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_handed_on_to_the_trainings(tmp_path, how):
+    out = tmp_path / "r"
+    process = subprocess.Popen(
+        command("reproduce.py", "table1", "--quick", "--out", out),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(out.glob("quick/trainings/*/settings.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert children(out)
+    process.send_signal(how)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + how
+    assert error.rstrip().split("\n")[-1].startswith("reproduce.py: error: interrupted; the same")
+    assert not children(out)
+    for log in out.glob("quick/trainings/*.log"):  # each had time to save what it had
+        assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_a_training_that_does_not_answer_is_ended_by_a_second_signal(tmp_path):
+    out = tmp_path / "r"
+    process = subprocess.Popen(
+        command("reproduce.py", "table1", "--quick", "--out", out),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(out.glob("quick/trainings/*/settings.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(children(out)[0], signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in error
+    time.sleep(0.5)
+    assert not children(out)
+
+
+def test_what_ended_a_run_is_said(tmp_path):
+    job = Job("train.py", [], tmp_path / "run")
+    job.log.write_text("\repoch 1\repoch 2")
+    ended = subprocess.run(["sh", "-c", "kill -SEGV $$"]).returncode
+    assert why(SimpleNamespace(returncode=ended), job) == (
+        "ended by the signal SIGSEGV, after: epoch 2"
+    )
+    assert why(SimpleNamespace(returncode=1), job) == "epoch 2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "epoch,test_error_eq6\n",
+        "a,b\n1,2\n",
+        "epoch,test_error_eq6\n2,nan\n",
+        "epoch,test_error_eq6\n2,-1\n",
+        "epoch,test_error_eq6\n1,5\n",
+        "\0",
+        "x\n" * 99,
+        "epoch,test_error_eq6\n2\n",
+        "epoch,test_error_eq6\n2,fast\n",
+    ],
+)
+def test_metrics_that_are_not_sound(tmp_path, text):
+    job = Job("train.py", ["--epochs", 2], tmp_path)
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(ValueError, match="metrics.csv does not end with the test error of epoch 2"):
+        error(job)
+    (tmp_path / "metrics.csv").write_text("epoch,test_error_eq6\n1,7\n2,5.5\n")
+    assert error(job) == 5.5
+
+
+def test_results_that_are_not_sound(tmp_path):
+    job = Job("visualize.py", ["--chains", 2, "--iterations", 12], tmp_path)
+    good = {
+        "settings": job.settings,
+        "seconds": 1.5,
+        "units": [{"unit": 3, "acceptance": 0.9, "energy_error": None, "score": 7.0}],
+    }
+    write_json(tmp_path / "diagnostics.json", good)
+    assert result_of(job) == good
+    assert as_table([job])[-1].endswith("| 2 | 0.90 | - | 7 | 0.75 |")
+    for edit in [
+        [],
+        None,
+        {},
+        good | {"settings": {}},
+        good | {"seconds": "long"},
+        good | {"units": []},
+        good | {"units": [3]},
+        good | {"units": None},
+        good | {"units": [{"unit": 3}]},
+        good | {"units": [good["units"][0] | {"score": "high"}]},
+    ]:
+        write_json(tmp_path / "diagnostics.json", edit)
+        with pytest.raises(ValueError, match="diagnostics.json is not of this run"):
+            result_of(job)
+    (tmp_path / "diagnostics.json").write_text(50_000 * "[")
+    with pytest.raises(ValueError, match="diagnostics.json is not sound JSON"):
+        result_of(job)
+    for samples in ({}, {"samples": np.zeros(3)}, {"samples": np.zeros((1, 3, 28, 28, 1))}):
+        save_npz(tmp_path / "samples.npz", samples)
+        with pytest.raises(ValueError, match="samples.npz is not of this run"):
+            samples_of(job)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"lr": [', 50_000 * "["])
+def test_settings_of_other_runs_are_checked(tmp_path, text):
+    place = tmp_path / "r" / "quick" / "trainings" / "LeNet-dg-seed0"
+    place.mkdir(parents=True)
+    (place / "settings.json").write_text(text)
+    result = run("table1", "--quick", "--out", tmp_path / "r")
+    assert_one_line_at_the_end(result, "settings.json")
 
 
 def test_figure3(tmp_path):

@@ -25,7 +25,7 @@ from nn.network import Network
 from nn.relu import ReLU
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, rows, same_weights, until_finished
-from train import run_epoch
+from train import run_epoch, show
 
 
 def run(*options, **how):
@@ -197,6 +197,36 @@ def test_settings_of_few_labels():
     assert (complete({"labels": 50})["epochs"], complete({"labels": 50})["switch_epoch"]) == (6, 5)
     with pytest.raises(ValueError, match="--unlabeled-weight goes with --labels only"):
         complete({"unlabeled_weight": 1.0})
+
+
+def test_one_epoch_is_gg_where_nobody_asked_for_dg(tmp_path, small_data):
+    assert complete({"epochs": 1})["mode"] == "gg"
+    assert complete({"epochs": 1, "labels": 50})["mode"] == "gg"
+    assert complete({"epochs": 1, "mode": "dg"})["mode"] == "dg"
+    assert complete({"epochs": 2})["switch_epoch"] == 1
+    for asked in ({"mode": "ggdg"}, {"switch_ess": 0.2}, {"finetune_lr": 0.1}):
+        with pytest.raises(
+            ValueError, match="leaves none for dg: raise --epochs, or choose --mode"
+        ):
+            complete({"epochs": 1, **asked})
+    result = run("--data", small_data, "--epochs", 1, "--out", tmp_path / "r")
+    assert result.returncode == 0
+    assert "warning: with one epoch there is none for dg" in result.stderr
+    assert [row["stage"] for row in rows(tmp_path / "r")] == ["GG"]
+
+
+def test_the_bar_names_the_epoch_of_its_test_error(small_images):
+    class Bar:
+        def set_postfix(self, numbers, refresh):
+            self.numbers = numbers
+
+    training, bar = small_training(small_images, epochs=3, mode="dg"), Bar()
+    run_epoch(training, RunFolder("unused"), [])
+    show(training, bar)  # at the end of its own epoch
+    assert list(bar.numbers) == ["loss", "ESS/n", "test error"]
+    run_epoch(training, RunFolder("unused"), ["a signal"])
+    show(training, bar)  # within the next one
+    assert list(bar.numbers) == ["loss", "ESS/n", "test error of epoch 1"]
 
 
 def test_switch_by_effective_sample_size(small_images):

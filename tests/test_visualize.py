@@ -17,7 +17,9 @@ from app.formats.npz import load_npz, save_npz
 from app.options.visualize import two_numbers, units
 from app.options.visualize_settings import PRESETS, complete
 from app.pictures.images import displayed, mosaic
+from app.runs.node import NodeChains, load_network
 from benchmarks.judge import judge
+from hmc.energy import NodeEnergy, rounding_error
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command, until_finished
 
@@ -247,7 +249,10 @@ def test_warnings_say_what_to_change(tmp_path):
     wild = run(*quick, "--step-size", 10, "--out", tmp_path / "wild")
     assert wild.returncode == 0
     assert "warning: unstable" in wild.stderr
-    assert "unit 3: some chains do not move: lower --step-size (it was 10)" in wild.stderr
+    assert (
+        "unit 3: some chains never moved in the last 3 iterations: lower --step-size (it was 10)"
+        in wild.stderr
+    )
     arrays = load_npz(ROOT / "assets" / "lenet-dg.npz")
     arrays["fc1.b"][4] = -1e6  # a ReLU that is off
     save_npz(tmp_path / "dead.npz", arrays)
@@ -266,6 +271,34 @@ def test_warnings_say_what_to_change(tmp_path):
     assert "unit 4 of relu1 has no gradient" in dead.stderr
     for result in (stuck, wild, dead):
         assert "RuntimeWarning" not in result.stderr
+
+
+def test_few_iterations_are_said_to_be_few(tmp_path):
+    result = run("--chains", 2, "--iterations", 1, "--out", tmp_path / "v")
+    assert result.returncode == 0
+    assert "warning: 1 iterations are too few to judge the chains by" in result.stderr
+    result = run("--chains", 2, "--iterations", 40, "--out", tmp_path / "u")
+    assert "too few" not in result.stderr
+
+
+def test_rounding_is_checked_chain_by_chain(monkeypatch):
+    """In float64, all chains at once would need more memory than they did when they ran."""
+    settings = complete({"chains": 3, "unit": [1, 7], "iterations": 4, "threads": 1})
+    chains = NodeChains(settings, *load_network(settings), np)
+    for _ in range(4):
+        chains.step()
+    node, z = chains.node, chains.state.x
+    exact_q = copy(chains.reference).to(np, np.float64)
+    network = chains.network.up_to(node.layer).to(np, np.float64)
+    exact = NodeEnergy(network, node.layer, node.unit, node.position or None, exact_q)
+    expected = rounding_error(node, exact, z) / chains.sampler.temperature
+    sizes = []
+    call = NodeEnergy.__call__
+    monkeypatch.setattr(
+        NodeEnergy, "__call__", lambda self, z: (sizes.append(len(z)), call(self, z))[1]
+    )
+    assert chains.rounding() == pytest.approx(expected, rel=0.5)
+    assert sizes == [1] * 6
 
 
 def test_a_net_of_another_size_brings_its_shape(tmp_path):

@@ -23,22 +23,24 @@ def read_idx(path: str | Path, axes: int) -> np.ndarray:
     what was expected.
     """
     with open_regular(path) as raw, naming(path):
-        most = os.fstat(raw.fileno()).st_size
+        size = os.fstat(raw.fileno()).st_size
         file, zipped = raw, raw.peek(2)[:2] == b"\x1f\x8b"
         if zipped:
-            file, most = gzip.GzipFile(fileobj=raw), PACKED * most
+            file, size = gzip.GzipFile(fileobj=raw), PACKED * size
         try:
             header = file.read(4 + 4 * axes)
             shape = shape_in(path, header, axes)
-            needed = math.prod(shape)
-            data = file.read(min(needed, most) + 1)
+            found, needed = size - len(header), math.prod(shape)
+            about = "at most " if zipped else ""
+            if needed <= found:
+                data = file.read(needed + 1)
+                found, about = len(data), ""
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: broken or truncated gzip file ({error})") from None
-    if len(data) == needed:
+    if found == needed:
         return np.frombuffer(data, np.uint8).reshape(shape)
-    what = "truncated" if len(data) < needed else "too long"
-    found = f"{len(data)} bytes" if what == "truncated" else f"more than {needed} bytes"
-    raise ValueError(f"{path}: {what}: {found} of data, expected {needed} for {shape}")
+    what = f"truncated: {about}{found}" if found < needed else f"too long: more than {needed}"
+    raise ValueError(f"{path}: {what} bytes of data, expected {needed} for {shape}")
 
 
 def shape_in(path: str | Path, header: bytes, axes: int) -> tuple:

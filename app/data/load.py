@@ -96,6 +96,10 @@ def load(
         raise ValueError(f"--prepared and --skip-broken go with folders of images only, not {path}")
     if kind == "images":
         H, W, C = input_shape
+        if C not in (1, 3):
+            raise ValueError(
+                f"{path}: the net takes images of {C} channels, these have 1 (grey) or 3 (colours)"
+            )
         size, shape = (H, W), (LARGER.get(H, H), LARGER.get(W, W), C)
         names, train, test, mean = folder.read(path, shape, prepared, threads, skip_broken)
         if classes is not None and classes != len(names):

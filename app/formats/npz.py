@@ -29,7 +29,15 @@ SMALL, FACTOR = 2**30, 10  # a zip file unpacks to so many bytes, or to so many 
 
 def save_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write {name: array} to path."""
-    write_whole(path, lambda file: np.savez(file, **arrays))
+
+    def write(file):
+        # As np.savez does, whose older versions leave the archive open when the disk is full.
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    write_whole(path, write)
 
 
 def load_npy(path: str | Path) -> np.ndarray:

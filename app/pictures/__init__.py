@@ -1,5 +1,6 @@
 """Pictures: samples, curves, tables. The only folder that imports matplotlib."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from app.console import one_line, warn
 def attempt(draw: Callable[[Path], None], path: Path) -> None:
     """draw(path). What hinders it is said, and costs this picture alone: numbers are kept."""
     try:
-        draw(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            draw(path)
     except Exception as error:  # noqa: BLE001  matplotlib, Pillow and disks fail in many ways
         warn(f"{path} could not be drawn: {one_line(error) or type(error).__name__}")

@@ -2,16 +2,19 @@
 
 import io
 import os
+import warnings
 from pathlib import Path
+
+from app.files import write_whole
 
 # A notebook's canvas, handed down to us, may be missing here; and matplotlib would not load.
 os.environ.pop("MPLBACKEND", None)
-
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from app.files import write_whole
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of an older matplotlib with newer libraries
+    import matplotlib
+    from matplotlib import colormaps  # noqa: F401  for pictures
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 matplotlib.rcdefaults()  # not those of the user, who may have asked for LaTeX
 matplotlib.rcParams["text.parse_math"] = False  # a file's name with a dollar is no formula

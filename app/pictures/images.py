@@ -6,11 +6,10 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 from app.files import write_whole
-from app.pictures.canvas import save_figure, sheet
+from app.pictures.canvas import colormaps, save_figure, sheet
 
 GAP = 2  # pixels between two images
 LARGE = 2500  # pixels: from here on a picture is as large as its images, and not twice
@@ -38,11 +37,13 @@ def panels(image: np.ndarray) -> np.ndarray:
     if C in (1, 3):
         return displayed(image)
     columns = math.ceil(C**0.5)
-    sheet = np.full((math.ceil(C / columns) * (H + 1) - 1, columns * (W + 1) - 1, 1), 255, np.uint8)
+    square = np.full(
+        (math.ceil(C / columns) * (H + 1) - 1, columns * (W + 1) - 1, 1), 255, np.uint8
+    )
     for c in range(C):
         top, left = c // columns * (H + 1), c % columns * (W + 1)
-        sheet[top : top + H, left : left + W] = displayed(image[..., c : c + 1])
-    return sheet
+        square[top : top + H, left : left + W] = displayed(image[..., c : c + 1])
+    return square
 
 
 def mosaic(images: np.ndarray, zoom: int | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from nn.backend import array_module, to_device, to_host
 
 COOLING = 0.8  # of the warm-up; then the temperature is final, and trajectories can be judged
 LAGS = 20  # of the autocorrelation that is kept
-FEW = 5  # iterations: a chain that is well may well stay where it is in fewer
+FEW = 5  # iterations at least, or all, in which a chain has the time to move
 
 
 class Chains:
@@ -117,8 +117,8 @@ class Chains:
         """For each group of chains a dict of what tells whether to believe them.
 
         The chains stand group by group. Means are over the iterations after warm-up, or over the
-        second half without one: "iterations_judged" are as many. A chain never moved if it stayed
-        where it was in the second half of these, or in all of them if they are no more than FEW.
+        second half without one: "iterations_judged" are as many. A chain counts as one that never
+        moved if it stayed where it was in the second half of these, the "last_iterations".
         ESS, R-hat and autocorrelation (at lags 0, 1, ...) are of the score. None stands for what
         cannot be told, such as R-hat of one draw.
         """
@@ -129,7 +129,7 @@ class Chains:
         """`diagnose` for one group."""
         first = self.warm_up or self.iteration // 2
         judged = self.iteration - first
-        still = max(judged // 2, min(judged, FEW))
+        last = max(judged // 2, min(judged, FEW))
         error = np.abs(self.trace("energy_error", chains))
         divergent = ~(error < DIVERGENT)
         score, energy = self.trace("score", chains), self.trace("energy", chains)
@@ -137,11 +137,12 @@ class Chains:
         step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x))[chains]
         return {
             "iterations_judged": judged,
+            "last_iterations": last,
             "acceptance": number(self.trace("probability", chains)[:, first:].mean()),
             "energy_error": number(error[:, first:].mean()),
             "divergences": int(divergent[:, first:].sum()),
             "divergences_in_warm_up": int(divergent[:, :first].sum()),
-            "chains_that_never_moved": int((np.ptp(score[:, -1 - still :], axis=1) == 0).sum()),
+            "chains_that_never_moved": int((np.ptp(score[:, -1 - last :], axis=1) == 0).sum()),
             "ess": number(effective_draws(late)),
             "rhat": number(split_rhat(late)),
             "energy_change": number((energy[:, -1] - energy[:, 0]).mean()),
