@@ -70,3 +70,25 @@ def effective_draws(draws: np.ndarray) -> float:
         2 * pairs.sum() - 1, 1 / np.log10(n * m)
     )  # the bound is Stan's, for antithetic chains
     return float(n * m / time)
+
+
+FEW = 10  # draws of a chain, from which nothing can be told
+AGREE, SETTLED = 1.1, 1.2  # R-hat between chains; of a chain's own halves, which are shorter
+
+
+def judgement(draws: np.ndarray) -> str:
+    """What chains have come to, from the draws (n chains, m iterations) after their warm-up.
+
+    "too few"       there are fewer than 10 draws of each: nothing can be told
+    "stuck"         a chain has stayed where it was in the second half
+    "still moving"  the halves of a chain differ: its own split R-hat is above 1.2 in the median
+    "apart"         each chain has settled, but they disagree: their split R-hat is above 1.1
+    "samples"       none of these
+    """
+    if draws.shape[1] < FEW:
+        return "too few"
+    if (np.ptp(draws[:, draws.shape[1] // 2 :], axis=1) == 0).any():
+        return "stuck"
+    if np.median([split_rhat(own[None]) for own in draws]) > SETTLED:
+        return "still moving"
+    return "samples" if split_rhat(draws) <= AGREE else "apart"

@@ -4,17 +4,18 @@ from types import ModuleType
 
 import numpy as np
 
+from hmc.reference import White
 from nn.backend import Array, array_module, to_device, to_host
 
 
 class NodeEnergy:
-    """U(x) = -f(x) + |x|^2 / (2 sigma^2), whose exp(-U) is exp(f) q up to a factor (Eq. 5).
+    """U(z) = -f(mu + A z) + |z|^2 / 2, whose exp(-U) is exp(f) q up to a factor (Eq. 5).
 
     f(x) is the score of one unit (a channel) of `layer`, at `position` (row, column) of its map,
-    by default the centre; q is white noise N(0, sigma^2 I) in the net's own input units. `unit` is
-    an int, or an int for each chain. Name a convolution, not the ReLU above it: where a unit is
-    below 0, its ReLU has no gradient to follow. network: a Network, or what runs one (fast/).
-    ValueError if there is no such node.
+    by default the centre; q is `reference`, the Gaussian of x = mu + A z, by default white noise
+    N(0, I) in the net's own input units. `unit` is an int, or an int for each chain. Name a
+    convolution, not the ReLU above it: where a unit is below 0, its ReLU has no gradient to follow.
+    network: a Network, or what runs one (fast/). ValueError if there is no such node.
     """
 
     def __init__(
@@ -23,29 +24,29 @@ class NodeEnergy:
         layer: str,
         unit: int | list[int],
         position: tuple | None = None,
-        sigma: float = 1.0,
+        reference: White | None = None,
     ):
-        self.network, self.layer, self.sigma = network, layer, sigma
+        self.network, self.layer = network, layer
+        self.reference = reference or White(network.input_shape, 1.0)
         self.unit = np.atleast_1d(unit)
         self.position = check_node(network, layer, self.unit, position)
         self.nodes: dict = {}  # {(shape of the layer's map, dtype, library): what `node` returns}
 
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        """x (n, H, W, C) -> U (n,) float64, dU/dx like x.
+    def __call__(self, z: Array) -> tuple[Array, Array]:
+        """z (n, *reference.shape) -> U (n,) float64, dU/dz like z.
 
         One bottom-up and one top-down pass. Sums are in float64: at T = 0.001 the rounding of a
         float32 sum would change the acceptance.
         """
-        f, dfdx = self.score_and_slope(x)
-        return self.reference(x) - f, x / self.sigma**2 - dfdx
+        f, dfdx = self.score_and_slope(self.reference.image(z))
+        return half_square(z) - f, z - self.reference.transpose(dfdx)
 
-    def reference(self, x: Array) -> Array:
-        """-log q(x) up to a constant, |x|^2 / (2 sigma^2): (n,) float64."""
-        flat = x.reshape(len(x), -1)
-        return (flat * flat).sum(axis=1, dtype=np.float64) / (2 * self.sigma**2)
+    def score(self, z: Array, value: Array) -> Array:
+        """f at z, where U is known, without another pass through the net: (n,) float64."""
+        return half_square(z) - value
 
     def score_and_slope(self, x: Array) -> tuple[Array, Array]:
-        """f (n,) float64 and df/dx like x, which is valid until the network's next call."""
+        """f (n,) float64 and df/dx of images x, which is valid until the network's next call."""
         y = self.network.bottom_up(x, self.layer)
         place, dy = self.node(y.shape, y.dtype, array_module(y))
         f = y.reshape(-1)[place].astype(np.float64)
@@ -60,10 +61,16 @@ class NodeEnergy:
             self.nodes[key] = to_device(np.flatnonzero(dy), xp), to_device(dy, xp)
         return self.nodes[key]
 
-    def is_flat(self, x: Array) -> np.ndarray:
+    def is_flat(self, z: Array) -> np.ndarray:
         """Whether df/dx is 0 everywhere in each chain's image, as above a dead ReLU: (n,) bool."""
-        _, dfdx = self.score_and_slope(x)
-        return ~to_host(dfdx.reshape(len(x), -1).any(axis=1))
+        _, dfdx = self.score_and_slope(self.reference.image(z))
+        return ~to_host(dfdx.reshape(len(z), -1).any(axis=1))
+
+
+def half_square(z: Array) -> Array:
+    """|z|^2 / 2 of each chain, -log q up to a constant: (n,), summed in float64."""
+    flat = z.reshape(len(z), -1)
+    return (flat * flat).sum(axis=1, dtype=np.float64) / 2
 
 
 def check_node(network, layer: str, units: np.ndarray, position: tuple | None) -> tuple:
@@ -87,11 +94,11 @@ def check_node(network, layer: str, units: np.ndarray, position: tuple | None) -
     return position
 
 
-def rounding_error(energy: NodeEnergy, energy64: NodeEnergy, x: Array) -> float:
-    """max |U - U in float64 on the host| over the chains at x: the noise in each H, at T = 1.
+def rounding_error(energy: NodeEnergy, energy64: NodeEnergy, z: Array) -> float:
+    """max |U - U in float64 on the host| over the chains at z: the noise in each H, at T = 1.
 
     Beside it, energy differences of an accepted step are of the order of T.
     """
-    value, _ = energy(x)
-    exact, _ = energy64(to_host(x).astype(np.float64))
+    value, _ = energy(z)
+    exact, _ = energy64(to_host(z).astype(np.float64))
     return float(np.abs(to_host(value) - exact).max())

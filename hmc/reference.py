@@ -118,13 +118,13 @@ class Data(White):
     images take Natural with a measured spectrum (`measured`).
     """
 
-    def __init__(self, images: Array, noise: float):
-        """images (N, H, W, C) as the net takes them; noise: in the same units."""
-        super().__init__(images.shape[1:], 1.0, images.mean(axis=0, dtype=np.float64))
+    def __init__(self, images: Array, noise: float, sigma: float = 1.0):
+        """images (N, H, W, C) as the net takes them; noise: in their units; sigma multiplies A."""
+        super().__init__(images.shape[1:], sigma, images.mean(axis=0, dtype=np.float64))
         rows = images.reshape(len(images), -1)
         centred = rows - self.mean.reshape(-1).astype(rows.dtype)
         covariance = (centred.T @ centred).astype(np.float64) / len(rows)
-        self.A = symmetric_root(covariance + noise**2 * np.eye(len(covariance)))
+        self.A = sigma * symmetric_root(covariance + noise**2 * np.eye(len(covariance)))
 
     def apply(self, z: Array) -> Array:
         return (z.reshape(len(z), -1) @ self.A).reshape(z.shape)

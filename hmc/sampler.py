@@ -131,12 +131,3 @@ def kinetic(momentum: Array, mass: float) -> Array:
     """|phi|^2 / (2 m) of each chain, summed in float64."""
     flat = momentum.reshape(len(momentum), -1)
     return (flat * flat).sum(axis=1, dtype="float64") / (2 * mass)
-
-
-@QUIET
-def ascend(energy: Callable, state: State, step_size: float) -> State:
-    """One step of activation maximisation, the limit T = 0: x -= step_size dU/dx, in place."""
-    state.x -= step_size * state.gradient
-    value, gradient = energy(state.x)
-    state.value[...], state.gradient[...] = value, gradient
-    return state

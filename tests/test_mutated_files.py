@@ -4,7 +4,6 @@ Each format runs in a process of its own, which may take 2 GiB more than it has 
 and 60 seconds for a file: python -m tests.test_mutated_files npz 0 60
 """
 
-
 # isort: split
 import contextlib
 import functools

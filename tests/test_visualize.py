@@ -6,6 +6,7 @@ import resource
 import shlex
 import signal
 import subprocess
+from copy import copy
 
 import numpy as np
 import pytest

@@ -27,6 +27,11 @@ DEFAULTS = {
     "pixel_order": None,
     "sampler": "hmc",
     "preset": "auto",
+    "reference": None,
+    "reference_data": None,
+    "start": None,
+    "ascent_steps": 100,
+    "ascent_size": 0.1,
     "film": False,
     "seed": 0,
     "device": "auto",
@@ -35,61 +40,43 @@ DEFAULTS = {
     "plain": False,
 }
 
-# sigma is in the net's own input units; here for pixels of 0 .. 1 (grey) and of a standard
+STARTS = "noise", "ascent"
+REFERENCES = "white", "natural", "data"
+
+# sigma is a spread in the net's own input units; here for pixels of 0 .. 1 (grey) and of a standard
 # deviation of about 1 (colour). "paper": as printed, for AlexNet's convolutions. T is not given for
 # LeNet; with T = 1 these numbers hardly move a chain, with AlexNet's 0.001 they do.
+COMMON = {"mass": 1.0, "heat": 1.0, "spread": 1.0}
 PRESETS = {
     "grey": {
-        "auto": {
-            "chains": 10,
-            "iterations": 100,
-            "leapfrog_steps": 15,
-            "sigma": 2.0,
-            "mass": 1.0,
-            "temperature": 0.01,
-            "heat": 1.0,
-            "start": 1.0,
-        },
-        "paper": {
-            "chains": 10,
-            "iterations": 300,
-            "leapfrog_steps": 100,
-            "sigma": 10.0,
-            "mass": 0.01,
-            "temperature": 0.001,
-            "step_size": 1e-4,
-            "heat": 1.0,
-            "start": 1.0,
-        },
+        "auto": COMMON | {"chains": 10, "iterations": 100, "leapfrog_steps": 15},
+        "paper": COMMON
+        | {"chains": 10, "iterations": 300, "leapfrog_steps": 100, "sigma": 10.0, "mass": 0.01}
+        | {"temperature": 0.001, "step_size": 1e-4 / 10},  # the printed eps moves x = sigma z
     },
     "colour": {
-        "auto": {
-            "chains": 4,
-            "iterations": 160,
-            "leapfrog_steps": 30,
-            "sigma": 8.0,
-            "mass": 1.0,
-            "temperature": 0.001,
-            "heat": 100.0,
-            "start": 0.03,
-        },
-        "paper": {
-            "chains": 4,
-            "iterations": 100,
-            "leapfrog_steps": 50,
-            "sigma": 10.0,
-            "mass": 1e-5,
-            "temperature": 0.001,
-            "step_size": 3e-6,
-            "heat": 1.0,
-            "start": 1.0,
-        },
+        "auto": COMMON | {"chains": 4, "iterations": 80, "leapfrog_steps": 15},
+        "paper": COMMON
+        | {"chains": 4, "iterations": 100, "leapfrog_steps": 50, "sigma": 10.0, "mass": 1e-5}
+        | {"temperature": 0.001, "step_size": 3e-6 / 10},
     },
+}
+# What suits a reference: the model itself at T = 1 where q is that of the data, likely images else.
+SUITS = {
+    ("grey", "white"): {"sigma": 2.0, "temperature": 0.01, "start": "noise"},
+    ("colour", "white"): {"sigma": 8.0, "temperature": 0.001, "heat": 100.0, "spread": 0.03}
+    | {"iterations": 160, "leapfrog_steps": 30, "start": "noise"},
+    ("grey", "natural"): {"sigma": 0.5, "temperature": 0.01, "start": "ascent", "spread": 0.1},
+    ("colour", "natural"): {"sigma": 4.0, "temperature": 0.001, "start": "ascent", "spread": 0.03},
+    ("grey", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
+    ("colour", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
 }
 SCORES = 5  # times as many iterations with "paper" for a score in colour: AlexNet's 500
 SCALES = {"grey": 1 / 256, "colour": 0.01735}  # of pixels 0 .. 255: the sigmas are meant for these
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all
-ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "start": 1.0, "heat": 1.0}
+ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "heat": 1.0}
+ASCENT |= {"start": "noise"}
+MNIST = (28, 28, 1)  # images for which a reference from data is included
 
 
 latest: dict[tuple, Source] = {}  # {what was asked for: the Source that was read for it}
@@ -136,6 +123,7 @@ def complete(given: dict) -> dict:
     network, images = source.network, source.pixels
     shapes, input_shape = network.shapes, network.input_shape
     settings = {**DEFAULTS, **sampler_settings(given, input_shape, images), **given}
+    settings["pixels"] = pixels_of(images, input_shape[2])
     settings["net"], _ = net_and_weights(given)
     if settings["pixel_order"] is None:
         settings["pixel_order"] = str(images.get("order", "rgb"))
@@ -151,20 +139,39 @@ def complete(given: dict) -> dict:
             )
         settings["heat"] = 1.0
     if settings.get("step_size") is None:
-        settings["step_size"] = (
-            0.1 * settings["sigma"] ** 2  # a tenth of the way to where x rests, sigma^2 df/dx
-            if settings["sampler"] == "ascent"
-            else 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
-        )
+        trajectory = 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
+        ascent = settings["sampler"] == "ascent"
+        settings["step_size"] = settings["ascent_size"] if ascent else trajectory
     return settings
+
+
+def pixels_of(images, C):
+    """How pixels 0 .. 255 become the net's input, as far as the file of its weights tells.
+
+    Where it does not, grey ones are scaled to 0 .. 1, colours to ImageNet's mean and spread.
+    """
+    colour = C == 3 and "scale" not in images
+    mean = [123.675, 116.28, 103.53] if colour else 0.0
+    scale = [1 / (255 * s) for s in (0.229, 0.224, 0.225)] if colour else 1 / 256
+    found = {"scale": scale, "mean": mean, "order": "rgb"} | images
+    values = {name: found[name] for name in ("scale", "mean", "order")}
+    if np.ndim(values["mean"]) == 3:  # a mean image: its colour, as the canvas may be smaller
+        values["mean"] = np.mean(values["mean"], axis=(0, 1))
+    lists = {name: np.asarray(values[name], float).tolist() for name in ("scale", "mean")}
+    return lists | {"order": str(values["order"])}
 
 
 def sampler_settings(given, input_shape, images):
     """The preset for images of this kind, as it suits the sampler."""
     kind = "grey" if input_shape[2] == 1 else "colour"
     sampler, preset = (given.get(name, DEFAULTS[name]) for name in ("sampler", "preset"))
-    settings = dict(PRESETS[kind][preset])
-    if "scale" in images and preset == "auto":
+    reference = given.get("reference") or default_reference(preset, input_shape, given)
+    if given.get("reference_data") and reference == "white":
+        raise ValueError("--reference-data goes with --reference natural or data")
+    settings = {"reference": reference, **suited(kind, reference)}
+    if preset == "paper":
+        settings |= {"start": "noise"} | PRESETS[kind]["paper"]
+    if "scale" in images and preset == "auto" and reference != "data":
         settings["sigma"] *= float(f"{np.abs(images['scale']).mean() / SCALES[kind]:.3g}")
     if sampler == "langevin":
         settings["iterations"] *= settings["leapfrog_steps"]
@@ -177,6 +184,20 @@ def sampler_settings(given, input_shape, images):
     if sampler != "hmc" and given.get("leapfrog_steps", 1) != 1:
         raise ValueError(f"--leapfrog-steps does not go with --sampler {sampler}: it takes one")
     return settings
+
+
+def suited(kind, reference):
+    """The settings of the preset auto for "grey" or "colour" images and a reference."""
+    return PRESETS[kind]["auto"] | SUITS[kind, reference]
+
+
+def default_reference(preset, input_shape, given):
+    """The paper's white noise with its preset; that of the data where there is some; or natural."""
+    if preset == "paper":
+        return "white"
+    if given.get("reference_data"):
+        return "data"
+    return "data" if input_shape == MNIST else "natural"
 
 
 def is_score(settings, network):
@@ -215,5 +236,5 @@ def check_units(settings, count):
 
 
 def period(settings):
-    """sigma sqrt(T m), the time in which a chain without f turns by one radian."""
-    return settings["sigma"] * math.sqrt(settings["temperature"] * settings["mass"])
+    """sqrt(T m), the time in which a chain without f turns by one radian."""
+    return math.sqrt(settings["temperature"] * settings["mass"])
