@@ -40,9 +40,8 @@ def conv(x, w, b):
 def conv_backward(dy, x, w):
     """dx, dw, db. A pixel's dx adds up what comes back from every window that sees it."""
     N, OH, OW, F = dy.shape
-    rows = dy.reshape(-1, F)  # (N OH OW, F)
+    rows, dx = dy.reshape(-1, F), np.zeros_like(x)  # (N OH OW, F), (N, H, W, C)
     dw = windows(x, len(w)).T @ rows  # (K K C, N OH OW) @ (N OH OW, F)
-    dx = np.zeros_like(x)
     for i, j in np.ndindex(w.shape[:2]):  # pixel (i, j) of all windows: (N OH OW, F) @ (F, C)
         dx[:, i : i + OH, j : j + OW] += (rows @ w[i, j].T).reshape(N, OH, OW, -1)
     return dx, dw.reshape(w.shape), rows.sum(axis=0)

@@ -25,10 +25,10 @@ from fast.device import choose_device
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
 WORDS = {  # what a judgement of the diagnostics means
     "samples": "the chains have settled and agree: samples of the node's distribution",
-    "apart": "each chain has settled, but on pictures of its own: more --iterations, or --heat, may "
-    "let them meet; until then they show modes, not in what proportion",
+    "apart": "each chain has settled, but on pictures of its own: more --iterations may let them "
+    "meet; until then they show modes, and not in what proportion",
     "still moving": "the scores still drift, so these are no samples yet: more --iterations",
-    "stuck": "some chains do not move",
+    "stuck": "some chains never moved",
     "too few": "there are too few iterations to judge the chains by: raise --iterations",
 }
 # Of the table of diagnostics: {name: (head, width)}.
@@ -113,7 +113,7 @@ def write_results(chains, run, told, device):
     )
     if turned and s["adapt"]:
         print(
-            f"after the warm-up: theta = {turned.theta:.3g}, L = {chains.sampler.steps}; without f, "
+            f"after the warm-up: theta = {turned.theta:.3g}, L = {chains.sampler.steps}; without f "
             f"{turned.remains:.2g} of the start would remain at the end"
         )
     report(found, rounding, s)
@@ -149,10 +149,12 @@ def report(found, rounding, settings):
             warn(f"unit {some_of(risen)}: the energy rose, and should fall: {size}")
         return
     lower = f"lower --step-size (it was {step:.3g}) or raise --temperature"
+    last = f" in the last {found[0]['last_iterations']} iterations: {lower}"
     for word, meaning in WORDS.items():
         units = those(lambda row, word=word: row["judgement"] == word)
         if units:
-            print(f"unit {some_of(units)}: {meaning}" + (f": {lower}" if word == "stuck" else ""))
+            say = print if word in ("samples", "apart") else warn
+            say(f"unit {some_of(units)}: {meaning}{last if word == 'stuck' else ''}")
     for units, message in (
         (those(lambda row: row["divergences"]), "some trajectories diverged"),
         (those(lambda row: (row["acceptance"] or 0) < 0.2), "few trajectories were accepted"),

@@ -102,7 +102,9 @@ class Natural(White):
         target = x - self.mean
         y, r = 0 * target, target.copy()
         p, size = r.copy(), (r * r).sum(axis=(1, 2, 3), keepdims=True)
-        for _ in range(50):
+        for _ in range(300):
+            if size.max() < 1e-12 * (target * target).sum():
+                break
             Ap = self.apply(self.transpose(p))
             step = size / (p * Ap).sum(axis=(1, 2, 3), keepdims=True)
             y, r = y + step * p, r - step * Ap
