@@ -6,9 +6,6 @@ python reproduce.py table1
 import app  # noqa: F401  first: app/interrupts.py says why
 
 # isort: split
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import argparse
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from app.files import write_whole
 from app.paper import figures, tables, teaching
 from app.pictures import attempt
 from app.runs.folder import write_json
-from nn.backend import DEVICES
+from fast.device import DEVICES
 
 TARGETS = {
     make.__name__: make

@@ -6,28 +6,27 @@ python train.py --net lenet --mode ggdg
 import app  # noqa: F401  first: app/interrupts.py says why
 
 # isort: split
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import shlex
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from app.console import by, fail_in_one_line, stop_signals, warn
 from app.data.ahead import ahead
 from app.data.load import load
-from app.formats.net import input_shape_of, open_network
-from app.formats.npz import save_weights
+from app.formats.net import graph_or_name, input_shape_of, read_source
+from app.formats.weights import save_weights
 from app.options.train import settings_and_folder
 from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
+from app.runs.resume import restore_training, training_state
 from app.runs.training import Training
-from nn.backend import choose_device, to_host
-from nn.memory import less_would_do
+from fast.device import choose_device
+from nn.backend import to_host
 from nn.nets import NETS
 
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
@@ -43,16 +42,10 @@ def run_epoch(training, run, stopped):
     title = f"epoch {training.epoch}/{training.settings['epochs']} {training.stage}"
     shown = saved = time.perf_counter()
     pause = CHECKPOINT_SECONDS
-    with (
-        tqdm(
-            total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval
-        ) as bar,
-        closing(reader) as batches,
-    ):
+    bar = tqdm(total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval)
+    with bar, closing(reader) as batches:
         for images, labels, known in batches:
-            began = time.perf_counter()
             training.step(images, labels, known)
-            training.seconds += time.perf_counter() - began
             if time.perf_counter() - shown > 0.5 or training.batch == left.stop:
                 show(training, bar)
                 shown = time.perf_counter()
@@ -61,7 +54,7 @@ def run_epoch(training, run, stopped):
                 return False
             if time.perf_counter() - saved > pause:
                 began = time.perf_counter()
-                run.save_checkpoint(*training.state())
+                run.save_checkpoint(*training_state(training))
                 saved = time.perf_counter()
                 pause = max(CHECKPOINT_SECONDS, 20 * (saved - began))  # 5 % of the time at most
         training.end_epoch()
@@ -72,7 +65,8 @@ def run_epoch(training, run, stopped):
 def net_and_data(settings):
     """(network, training images, test images), all of which fit together; else ValueError."""
     s = settings
-    shape = input_shape_of(s["net"])
+    net = graph_or_name(s["net"])
+    shape = input_shape_of(net)
     pixels = {name: s[f"pixel_{name}"] for name in ("scale", "mean", "order")}
     train, test = load(
         s["data"],
@@ -86,9 +80,8 @@ def net_and_data(settings):
     )
     if s["mode"] != "dg":
         train.need_every_class()
-    network, _ = open_network(
-        s["net"], s["weights"], train.shape, train.classes, s["filler"], s["seed"]
-    )
+    source = read_source(net, s["weights"], train.shape, train.classes, s["filler"])
+    network = source.filled(seed=s["seed"])
     if network.shapes[network.last] != (train.classes,):
         raise ValueError(
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
@@ -97,22 +90,24 @@ def net_and_data(settings):
     if s["net"] in NETS and shape != train.shape:
         images = f"the images of {s['data'] or 'MNIST'} are {by(train.shape)}"
         warn(f"{s['net']} was made for images of {by(shape)}, {images}")
+    for name in source.pixels.keys() & {"scale", "order"}:
+        theirs, ours = source.pixels[name], getattr(train.pixels, name)
+        if (theirs != ours) if name == "order" else not np.allclose(theirs, ours, 1e-3, 0):
+            warn(f"{s['weights']} is for --pixel-{name} {theirs}, this run has {ours}")
     return network, train, test
 
 
 def show(training, bar):
     """The numbers that matter, behind the bar."""
     training.look()
-    row = training.rows[-1] if training.rows else {}
+    row, tally = training.rows[-1] if training.rows else {}, training.tally
     numbers = {}
-    if training.batch:
-        numbers["loss"] = f"{training.loss_sum / training.images:.4f}"
-        numbers["ESS/n"] = f"{training.ess_sum.mean() / training.images:.2f}"
+    if tally.images:
+        numbers |= {"loss": f"{tally.loss:.4f}", "ESS/n": f"{tally.ess.mean():.2f}"}
     elif row:
-        numbers["loss"] = f"{row['loss']:.4f}"
-        numbers["ESS/n"] = f"{row['ess']:.2f}"
-    if training.guessed_right() != "":
-        numbers["guessed right"] = f"{100 * training.guessed_right():.1f} %"
+        numbers |= {"loss": f"{row['loss']:.4f}", "ESS/n": f"{row['ess']:.2f}"}
+    if tally.guessed:
+        numbers["guessed right"] = f"{100 * tally.guessed_right():.1f} %"
     if row:
         of = f" of epoch {row['epoch']}" if training.batch else ""  # else the bar's own
         numbers[f"test error{of}"] = f"{row['test_error_eq6']:.2f} %"
@@ -130,7 +125,7 @@ def main(argv=None):
         network.to(xp)
         training = Training(settings, network, train, test, xp)
         if resumed:
-            run.load_checkpoint(training.restore)
+            run.load_checkpoint(lambda *saved: restore_training(training, *saved))
         else:
             run.create(settings)
 
@@ -140,16 +135,16 @@ def main(argv=None):
         return f"; stopped {done}, {run.kept()}"
 
     batch = min(settings["batch_size"], len(train))
-    each = 2 if len(training.others) else 1
-    with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
+    less = f"lower --batch-size (it is {batch})"
+    with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
+        form = f"{device}, the textbook alone" if settings["plain"] else device
         print(
-            f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {device}; "
+            f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {form}; "
             f"in {run.path}"
         )
         while training.epoch <= settings["epochs"]:
-            with less_would_do(training.workers, "--batch-size", batch, each, xp):
-                whole = run_epoch(training, run, stopped)
-            run.save_checkpoint(*training.state())
+            whole = run_epoch(training, run, stopped)
+            run.save_checkpoint(*training_state(training))
             if training.rows:
                 write_csv(run.path / "metrics.csv", training.rows)
             if stopped or not whole:
@@ -160,7 +155,7 @@ def main(argv=None):
                 sys.exit(128 + stopped[0])
         rows = training.rows
         write_csv(run.path / "metrics.csv", rows)
-        weights = {name: to_host(w) for name, w in training.network.named().items()}
+        weights = {name: to_host(w) for name, w in training.network.params().items()}
         save_weights(run.result_file, weights, network.input_shape, *train.input_settings())
         minutes = sum(row["seconds"] for row in rows) / 60
         print(

@@ -6,9 +6,6 @@ python visualize.py --unit 3
 import app  # noqa: F401  first: app/interrupts.py says why
 
 # isort: split
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import shlex
 import sys
 import time
@@ -23,11 +20,17 @@ from app.options.visualize import settings_and_folder
 from app.pictures.of_runs import ChainPictures
 from app.runs.folder import write_json
 from app.runs.node import NodeChains, load_network
-from nn.backend import choose_device
-from nn.memory import less_would_do
+from fast.device import choose_device
 
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
-FEW = 10  # iterations, from which no chain can be judged
+WORDS = {  # what a judgement of the diagnostics means
+    "samples": "the chains have settled and agree: samples of the node's distribution",
+    "apart": "each chain has settled, but on pictures of its own: more --iterations, or --heat, may "
+    "let them meet; until then they show modes, not in what proportion",
+    "still moving": "the scores still drift, so these are no samples yet: more --iterations",
+    "stuck": "some chains do not move",
+    "too few": "there are too few iterations to judge the chains by: raise --iterations",
+}
 # Of the table of diagnostics: {name: (head, width)}.
 COLUMNS = {
     "acceptance": ("acceptance", 10),
@@ -37,12 +40,23 @@ COLUMNS = {
     "rhat": ("R-hat", 5),
     "score": ("score", 8),
     "step_size": ("step size", 9),
+    "judgement": ("judgement", 12),
 }
 ASCENT_COLUMNS = {
     "score": ("score", 8),
     "energy_change": ("energy change", 13),
     "step_size": ("step size", 9),
 }
+
+
+def climb(chains, stopped):
+    """The ascent that chains may begin with; False if a signal came."""
+    steps = chains.settings["ascent_steps"]
+    interval = 0.1 if sys.stderr.isatty() else 10
+    for _ in tqdm(chains.climb(), "climbing", steps, unit="step", mininterval=interval):
+        if stopped:
+            return False
+    return True
 
 
 def run_chains(chains, run, stopped):
@@ -102,6 +116,11 @@ def write_results(chains, run, told, device):
             "units": found,
         },
     )
+    if turned and s["adapt"]:
+        print(
+            f"after the warm-up: theta = {turned.theta:.3g}, L = {chains.sampler.steps}; without f, "
+            f"{turned.remains:.2g} of the start would remain at the end"
+        )
     report(found, rounding, s)
     ChainPictures(chains).draw(run.path)
 
@@ -110,50 +129,45 @@ def some_of(units):
     return ", ".join(map(str, units[:10])) + (", ..." if len(units) > 10 else "")
 
 
+def cell(value):
+    """A number of the table, or a word."""
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.3g}"
+
+
 def report(found, rounding, settings):
-    """The diagnostics as a table, and in words where something is wrong."""
+    """The diagnostics as a table, and in words what follows from them."""
     ascent = settings["sampler"] == "ascent"
-    shown = ASCENT_COLUMNS if ascent else COLUMNS
-    print("  ".join(["unit", *(f"{head:>{width}}" for head, width in shown.values())]))
+    columns = ASCENT_COLUMNS if ascent else COLUMNS
+    print("  ".join(["unit", *(f"{head:>{width}}" for head, width in columns.values())]))
     for row in found:
-        cells = [f"{row['unit']:>4}"]
-        for name, (_, width) in shown.items():
-            cells.append(f"{'-' if row[name] is None else format(row[name], '.3g'):>{width}}")
-        print("  ".join(cells))
+        cells = (f"{cell(row[name]):>{width}}" for name, (_, width) in columns.items())
+        print("  ".join([f"{row['unit']:>4}", *cells]))
 
-    told = set()  # the first message about a unit is the gravest: no second one
-
-    def said(test, message):
-        units = [row["unit"] for row in found if test(row) and row["unit"] not in told]
-        told.update(units)
-        if units:
-            warn(f"unit {some_of(units)}: {message}")
+    def those(test):
+        return [row["unit"] for row in found if test(row)]
 
     step = np.median([row["step_size"] for row in found])
-    lower = f"lower --step-size (it was {step:.3g})"
     if ascent:
-        said(
-            lambda row: row["energy_change"] is None or row["energy_change"] > 0,
-            f"the energy rose, and should fall: {lower}",
-        )
+        risen = those(lambda row: row["energy_change"] is None or row["energy_change"] > 0)
+        if risen:
+            size = f"lower --ascent-size (it was {step:.3g})"
+            warn(f"unit {some_of(risen)}: the energy rose, and should fall: {size}")
         return
-    lower += " or raise --temperature"
-    still = f"some chains never moved in the last {found[0]['last_iterations']} iterations"
-    said(lambda row: row["chains_that_never_moved"], f"{still}: {lower}")
-    said(lambda row: row["divergences"], f"some trajectories diverged: {lower}")
-    said(lambda row: (row["acceptance"] or 0) < 0.2, f"few trajectories were accepted: {lower}")
-    judged = found[0]["iterations_judged"]
-    if judged < FEW:
-        warn(f"{judged} iterations are too few to judge the chains by: raise --iterations")
+    lower = f"lower --step-size (it was {step:.3g}) or raise --temperature"
+    for word, meaning in WORDS.items():
+        units = those(lambda row, word=word: row["judgement"] == word)
+        if units:
+            print(f"unit {some_of(units)}: {meaning}" + (f": {lower}" if word == "stuck" else ""))
+    for units, message in (
+        (those(lambda row: row["divergences"]), "some trajectories diverged"),
+        (those(lambda row: (row["acceptance"] or 0) < 0.2), "few trajectories were accepted"),
+    ):
+        if units:
+            warn(f"unit {some_of(units)}: {message}: {lower}")
     if rounding is not None and rounding > 0.5:
         warn(
             f"rounding to float32 changes the energy by up to {rounding:.2g}, enough to disturb "
             "the acceptance: --precision float64 would mend it"
-        )
-    if any((row["rhat"] or 0) > 1.1 for row in found if row["unit"] not in told):
-        print(
-            "R-hat above 1.1: the chains of a unit sit in different modes, as pictures of varying "
-            "shape do; each is a sample of its own mode, not of the proportions between them"
         )
 
 
@@ -180,16 +194,14 @@ def announce(chains, run, device, told, flat):
 
 
 def main(argv=None):
-    with fail_in_one_line(status=2):
+    less = "lower --chains, or the number of units"
+    with fail_in_one_line(status=2, less=less):
         settings, run, resumed = settings_and_folder(argv)
         if resumed and run.finished():
             print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
             return
         xp, device = choose_device(settings["device"])
-        network = load_network(settings)
-        fewer = "--chains", settings["chains"], len(settings["unit"]), xp, settings["precision"]
-        with less_would_do(network, *fewer):
-            chains = NodeChains(settings, network, xp)
+        chains = NodeChains(settings, *load_network(settings), xp)
         told, flat = chains.forecast(), chains.flat_units()
         if resumed:
             run.load_checkpoint(chains.restore)
@@ -199,11 +211,10 @@ def main(argv=None):
     def kept():
         return f"; stopped at iteration {chains.iteration}, {run.kept()}"
 
-    workers = chains.sampler.energy.network
-    with fail_in_one_line(status=1, kept=kept), stop_signals() as stopped:
+    with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
         announce(chains, run, device, told, flat)
-        with less_would_do(workers, *fewer):
-            whole = run_chains(chains, run, stopped)
+        whole = not chains.begins_with_an_ascent() or climb(chains, stopped)
+        whole = whole and run_chains(chains, run, stopped)
         run.save_checkpoint(*chains.checkpoint())
         if not whole:
             again = f"python visualize.py --resume {shlex.quote(str(run.path))}"

@@ -99,17 +99,21 @@ sys.stdout, sys.stderr = unheard(sys.stdout, True), unheard(sys.stderr, False)
 
 
 @contextmanager
-def fail_in_one_line(status: int, kept: Callable[[], str] = lambda: "") -> Iterator[None]:
+def fail_in_one_line(
+    status: int, kept: Callable[[], str] = lambda: "", less: str = ""
+) -> Iterator[None]:
     """End the program with `status` and one line on stderr when a known kind of error comes up.
 
-    kept() says, at that moment, what was kept of the work. KeyboardInterrupt may carry a signal.
+    kept() says, at that moment, what was kept of the work; less, what to do if memory runs out.
+    KeyboardInterrupt may carry a signal.
     """
     try:
         yield
     except (ValueError, OSError, MemoryError, ArithmeticError, ImportError) as error:
         if os.environ.get("TRACEBACK"):  # for whoever mends this program
             raise
-        fail(f"{one_line(error)}{kept()}")
+        hint = f"; {less}" if less and isinstance(error, MemoryError) else ""
+        fail(f"{one_line(error)}{hint}{kept()}")
         sys.exit(status)
     except KeyboardInterrupt as stop:
         fail(f"interrupted{kept()}")

@@ -21,40 +21,36 @@ def batch(device):
 
 def ours(device):
     """({task: function}, wait) of this project."""
-    import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-    # isort: split
     import numpy as np
 
+    from app.formats.net import open_network
+    from fast import engine, record
+    from fast.cpu.threads import cores
     from losses.discriminative import discriminative_loss
-    from nn.graphs import Recorded
-    from nn.nets import build
-    from nn.parallel import parallel
+    from nn.canvas import on_canvas
     from nn.sgd import SGD
-    from nn.threads import THREADS
 
     xp, wait = our_device(device)
-    processes = THREADS if xp is np else 1
-    network = build("alexnet", classes=CLASSES).to(xp)
-    workers, sgd = parallel(network, processes), SGD(network, lr=0.001)
+    network = open_network("alexnet", classes=CLASSES).to(xp)
+    run, sgd = engine(network, xp, cores()), SGD(network)
     rng = np.random.default_rng(0)
     x = xp.asarray(rng.random((batch(device), 227, 227, 3), np.float32))
     labels = xp.asarray(rng.integers(0, CLASSES, len(x)))
-    node = build("alexnet-torchvision", up_to="conv5").to(xp)
-    node = parallel(node.up_to("conv5", node.receptive_field("conv5")), processes)
+    node, _ = on_canvas(open_network("alexnet-torchvision", up_to="conv5"), "conv5")
+    node = engine(node.to(xp), xp, cores())
     images = xp.asarray(rng.random((4, 163, 163, 3), np.float32))
     unit = xp.zeros((4, 1, 1, 256), np.float32)
     unit[..., UNIT] = 1
 
     def step():
-        _, dscores, _ = discriminative_loss(workers.bottom_up(x, train=True), labels)
-        workers.learn(dscores, sgd, sgd.rate())
+        _, dscores, _ = discriminative_loss(run.bottom_up(x, train=True), labels)
+        run.learn(dscores, sgd, 0.001)
 
     def derivative(images, unit):
         node.bottom_up(images)
-        return node.top_down(unit, param_grads=False)
+        return node.top_down(unit)
 
-    dfdx = Recorded(derivative)
+    dfdx = record(derivative, xp)
     return {
         "training step": step,
         "df/dx of conv5, 1 image": lambda: dfdx(images[:1], unit[:1]),

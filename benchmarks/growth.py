@@ -7,9 +7,6 @@ torchvision's AlexNet by the size of its image. A ratio of 1 means: per image (o
 in the row above. --device gpu measures CuPy.
 """
 
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import argparse
 import statistics
 import time
@@ -17,13 +14,13 @@ import time
 import numpy as np
 
 from app.console import fail_in_one_line
+from app.formats.net import open_network
 from benchmarks.versus import memory
+from fast import engine
+from fast.cpu.threads import cores
+from fast.device import DEVICES, choose_device
 from losses.generative import generative_loss
-from nn.backend import DEVICES, choose_device
-from nn.nets import build
-from nn.parallel import parallel
 from nn.sgd import SGD
-from nn.threads import THREADS
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 SIDES = (99, 163, 227, 323)  # pixels
@@ -44,33 +41,29 @@ def milliseconds(work, xp, seconds=1.0):
 
 def training_step(images, xp):
     """A step of GG with LeNet on a batch of so many images."""
-    network = build("lenet").to(xp)
-    workers, sgd = share(network, xp, images), SGD(network, lr=0.001)
+    network = open_network("lenet").to(xp)
+    run, sgd = engine(network, xp, cores(), images), SGD(network)
     x, labels = xp.ones((images, 28, 28, 1), np.float32), xp.arange(images) % 10
 
     def step():
-        _, dscores, _ = generative_loss(workers.bottom_up(x, train=True), labels)
-        workers.learn(dscores, sgd, sgd.rate())
+        _, dscores, _ = generative_loss(run.bottom_up(x, train=True), labels)
+        run.learn(dscores, sgd, 0.001)
 
     return step
 
 
 def slope(network, images, xp):
     """df/dx of one score (or the centre of a map) for so many images."""
-    workers = share(network.to(xp), xp, images)
+    run = engine(network.to(xp), xp, cores(), images)
     x = xp.ones((images, *network.input_shape), np.float32)
     dy = xp.zeros((images, *network.shapes[network.last]), np.float32)
     dy.reshape(images, -1)[:, 3] = 1
 
     def derivative():
-        workers.bottom_up(x)
-        workers.top_down(dy, param_grads=False)
+        run.bottom_up(x)
+        run.top_down(dy)
 
     return derivative
-
-
-def share(network, xp, images):
-    return parallel(network, THREADS if xp is np else 1, images)
 
 
 def table(title, unit, rows, xp):
@@ -92,13 +85,15 @@ def main():
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     with fail_in_one_line(status=2):
         xp, device = choose_device(parser.parse_args().device)
-    print(f"{device}, {THREADS} processes")
+    print(f"{device}, {cores()} processes")
     steps = [(n, lambda n=n: training_step(n, xp)) for n in BATCHES]
     table("LeNet, training step", "images", steps, xp)
-    slopes = [(n, lambda n=n: slope(build("lenet"), n, xp)) for n in BATCHES]
+    slopes = [(n, lambda n=n: slope(open_network("lenet"), n, xp)) for n in BATCHES]
     table("LeNet, df/dx", "images", slopes, xp)
-    whole = build("alexnet-torchvision", up_to="conv3")
-    sides = [(side**2, lambda s=side: slope(whole.up_to("conv3", (s, s)), 1, xp)) for side in SIDES]
+    whole = open_network("alexnet-torchvision", up_to="conv3")
+    sides = [
+        (side**2, lambda s=side: slope(whole.up_to("conv3", (s, s, 3)), 1, xp)) for side in SIDES
+    ]
     table("AlexNet's conv3, df/dx of one image", "pixels", sides, xp)
 
 

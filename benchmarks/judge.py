@@ -9,9 +9,6 @@ mean distance between two samples of a unit, each scaled to mean 0 and norm 1, a
 mean distance between two MNIST images of that class.
 """
 
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import argparse
 from pathlib import Path
 
@@ -20,9 +17,9 @@ import numpy as np
 from app import ASSETS
 from app.console import fail_in_one_line
 from app.data.load import load
-from app.formats.npz import load_npz, load_weights
+from app.formats.net import open_network
+from app.formats.npz import load_npz
 from app.runs.folder import write_json
-from nn.nets import build
 
 JUDGE = ASSETS / "lenet-judge.npz"
 NEIGHBOURS = 9
@@ -46,9 +43,7 @@ def mean_distance(rows):
 def judge(samples, units, weights=JUDGE):
     """samples (units, chains, 28, 28, 1) -> {"network", "neighbours", "variety"}, each (units,)."""
     train, _ = load()
-    network = build("lenet")
-    arrays, _ = load_weights(weights)
-    network.set_params(arrays)
+    network = open_network("lenet", weights)
     known = normalised(train.images)
     result = {"network": [], "neighbours": [], "variety": []}
     for unit, images in zip(units, samples, strict=True):

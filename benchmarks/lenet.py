@@ -23,23 +23,18 @@ SAMPLES = {
 
 def ours(device):
     """({task: function}, wait) of this project."""
-    import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-    # isort: split
     import numpy as np
 
+    from app.formats.net import open_network
+    from fast import engine, record
+    from fast.cpu.threads import cores
     from losses.discriminative import discriminative_loss
     from losses.generative import generative_loss
-    from nn.graphs import Recorded
-    from nn.nets import build
-    from nn.parallel import parallel
     from nn.sgd import SGD
-    from nn.threads import THREADS
 
     xp, wait = our_device(device)
-    network = build("lenet").to(xp)
-    workers = parallel(network, THREADS if xp is np else 1)
-    sgd = SGD(network, lr=0.001)
+    network = open_network("lenet").to(xp)
+    run, sgd = engine(network, xp, cores()), SGD(network)
     rng = np.random.default_rng(0)
     x = xp.asarray(rng.random((1024, 28, 28, 1), np.float32))
     labels = xp.asarray(rng.integers(0, 10, BATCH))
@@ -47,19 +42,20 @@ def ours(device):
     unit[:, UNIT] = 1
 
     def step(loss, x, labels, lr):
-        value, dscores, _ = loss(workers.bottom_up(x, train=True), labels)
-        workers.learn(dscores, sgd, lr)
+        value, dscores, _ = loss(run.bottom_up(x, train=True), labels)
+        run.learn(dscores, sgd, lr)
         return value
 
     def derivative(x, unit):
-        workers.bottom_up(x)
-        return workers.top_down(unit, param_grads=False)
+        run.bottom_up(x)
+        return run.top_down(unit)
 
-    dg, gg = (Recorded(partial(step, loss)) for loss in (discriminative_loss, generative_loss))
-    dfdx = Recorded(derivative)
+    losses = discriminative_loss, generative_loss
+    dg, gg = (record(partial(step, loss), xp) for loss in losses)
+    dfdx = record(derivative, xp)
     return {
-        "training step": lambda: dg(x[:BATCH], labels, sgd.rate()),
-        "GG training step": lambda: gg(x[:BATCH], labels, sgd.rate()),
+        "training step": lambda: dg(x[:BATCH], labels, 0.001),
+        "GG training step": lambda: gg(x[:BATCH], labels, 0.001),
         **{task: lambda n=n: dfdx(x[:n], unit[:n]) for task, n in SAMPLES.items()},
     }, wait
 

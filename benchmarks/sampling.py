@@ -6,9 +6,6 @@ Some iterations of so many chains at a time are timed, and the rest is taken to 
 paper has 0.4 minute a sample, on a GTX Titan.
 """
 
-import nn  # noqa: F401  before NumPy: nn/threads.py says why
-
-# isort: split
 import argparse
 import statistics
 import time
@@ -18,11 +15,12 @@ import numpy as np
 from app import ASSETS
 from app.console import fail_in_one_line, number
 from app.formats.net import open_network
+from fast import engine, record
+from fast.cpu.threads import cores
+from fast.device import DEVICES, choose_device
 from hmc.energy import NodeEnergy
 from hmc.sampler import HMC
-from nn.backend import DEVICES, choose_device, to_device
-from nn.parallel import parallel
-from nn.threads import THREADS
+from nn.backend import to_device
 
 WEIGHTS = ASSETS / "lenet-dg.npz"
 ITERATIONS, STEPS, PAPER = 300, 100, 24  # PAPER: seconds
@@ -40,15 +38,22 @@ def main():
     options = parser.parse_args()
     with fail_in_one_line(status=2):
         xp, device = choose_device(options.device)
-    print(f"{device}, {THREADS if xp is np else 1} processes\n")
+    print(f"{device}, {cores() if xp is np else 1} processes\n")
     print("| chains | milliseconds of a leapfrog step | seconds a sample | the paper's |")
     print("|---|---|---|---|")
     for chains in options.chains:
-        network, _ = open_network("lenet", WEIGHTS, None)
+        network = open_network("lenet", WEIGHTS)
         network.to(xp)
-        network = parallel(network, THREADS if xp is np else 1, chains)
-        energy = NodeEnergy(network, "fc2", 3, None, SIGMA, TEMPERATURE)
-        sampler = HMC(energy, STEP_SIZE, STEPS, MASS)
+        run = engine(network, xp, cores(), chains)
+        energy = NodeEnergy(run, "fc2", 3, None, SIGMA)
+        sampler = HMC(
+            energy,
+            STEP_SIZE,
+            STEPS,
+            MASS,
+            TEMPERATURE,
+            record=lambda function: record(function, xp),
+        )
         rng = np.random.default_rng(0)
         x = SIGMA * rng.standard_normal((chains, 28, 28, 1), np.float32)
         state = sampler.start(to_device(x, xp))

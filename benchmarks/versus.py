@@ -132,7 +132,7 @@ def recorded(torch, function):
 
 def our_device(device):
     """(array library, wait) for this project on a device."""
-    from nn.backend import choose_device
+    from fast.device import choose_device
 
     xp, _ = choose_device(device)
     return xp, None if device == "cpu" else xp.cuda.Stream.null.synchronize

@@ -6,12 +6,12 @@ All take a trace of one number (a node's score) over iterations: draws (n chains
 import numpy as np
 
 
-def moves(draws):
+def moves(draws: np.ndarray) -> np.ndarray:
     """How far each chain is from where it began: exactly 0, without rounding, if it never moved."""
     return draws - draws[:, :1]
 
 
-def autocovariance(draws):
+def autocovariance(draws: np.ndarray) -> np.ndarray:
     """Of each chain at lags 0 .. m - 1, biased (divided by m): (n, m) -> (n, m)."""
     m = draws.shape[1]
     moved = moves(draws)
@@ -20,14 +20,14 @@ def autocovariance(draws):
     return np.fft.irfft(spectrum * spectrum.conj(), n=2 * m)[:, :m] / m
 
 
-def autocorrelation(draws):
+def autocorrelation(draws: np.ndarray) -> np.ndarray:
     """Of each chain, 1 at lag 0; nan for a chain that never moved: (n, m) -> (n, m)."""
     covariance = autocovariance(draws)
     with np.errstate(invalid="ignore", divide="ignore"):
         return covariance / covariance[:, :1]
 
 
-def between_and_within(draws):
+def between_and_within(draws: np.ndarray) -> tuple[float, float]:
     """(pooled variance estimate var+, mean within-chain variance) of n chains of m draws."""
     m = draws.shape[1]
     within = moves(draws).var(axis=1, ddof=1).mean()
@@ -36,7 +36,7 @@ def between_and_within(draws):
     return (m - 1) / m * within + between, within
 
 
-def split_rhat(draws):
+def split_rhat(draws: np.ndarray) -> float:
     """sqrt(var+ / W) over the halves of the chains (Gelman et al., BDA3, section 11.4): near 1 if
     they agree. nan if there are fewer than 4 draws or nothing moved.
     """
@@ -48,7 +48,7 @@ def split_rhat(draws):
     return float(np.sqrt(pooled / within)) if within > 0 else float("nan")
 
 
-def effective_sample_size(draws):
+def effective_draws(draws: np.ndarray) -> float:
     """n m / (1 + 2 sum of autocorrelations), the sum ended by Geyer's initial monotone sequence.
 
     The number of independent draws that would estimate the mean as well (BDA3, section 11.5).
@@ -70,3 +70,25 @@ def effective_sample_size(draws):
         2 * pairs.sum() - 1, 1 / np.log10(n * m)
     )  # the bound is Stan's, for antithetic chains
     return float(n * m / time)
+
+
+FEW = 10  # draws of a chain, from which nothing can be told
+AGREE, SETTLED = 1.1, 1.2  # R-hat between chains; of a chain's own halves, which are shorter
+
+
+def judgement(draws: np.ndarray) -> str:
+    """What chains have come to, from the draws (n chains, m iterations) after their warm-up.
+
+    "too few"       there are fewer than 10 draws of each: nothing can be told
+    "stuck"         a chain has stayed where it was in the second half
+    "still moving"  the halves of a chain differ: its own split R-hat is above 1.2 in the median
+    "apart"         each chain has settled, but they disagree: their split R-hat is above 1.1
+    "samples"       none of these
+    """
+    if draws.shape[1] < FEW:
+        return "too few"
+    if (np.ptp(draws[:, draws.shape[1] // 2 :], axis=1) == 0).any():
+        return "stuck"
+    if np.median([split_rhat(own[None]) for own in draws]) > SETTLED:
+        return "still moving"
+    return "samples" if split_rhat(draws) <= AGREE else "apart"

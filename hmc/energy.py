@@ -1,70 +1,79 @@
 """The energy of a node of a ConvNet: what the chains walk on (section 4.6)."""
 
+from types import ModuleType
+
 import numpy as np
 
-from nn.backend import array_module, to_device, to_host
-from nn.buffers import Buffers
+from hmc.reference import White
+from nn.backend import Array, array_module, to_device, to_host
 
 
 class NodeEnergy:
-    """U(x) = (-f(x) + |x|^2 / (2 sigma^2)) / T, whose exp(-U) is exp(f) q at temperature T.
+    """U(z) = -f(mu + A z) + |z|^2 / 2, whose exp(-U) is exp(f) q up to a factor (Eq. 5).
 
     f(x) is the score of one unit (a channel) of `layer`, at `position` (row, column) of its map,
-    by default the centre; q is white noise N(0, sigma^2 I) in the net's own input units. `unit` is
-    an int, or an int for each chain. Name a convolution, not the ReLU above it: where a unit is
-    below 0, its ReLU has no gradient to follow. ValueError if there is no such node.
+    by default the centre; q is `reference`, the Gaussian of x = mu + A z, by default white noise
+    N(0, I) in the net's own input units. `unit` is an int, or an int for each chain. Name a
+    convolution, not the ReLU above it: where a unit is below 0, its ReLU has no gradient to follow.
+    network: a Network, or what runs one (fast/). ValueError if there is no such node.
     """
 
-    def __init__(self, network, layer, unit, position=None, sigma=1.0, temperature=1.0):
+    def __init__(
+        self,
+        network,
+        layer: str,
+        unit: int | list[int],
+        position: tuple | None = None,
+        reference: White | None = None,
+    ):
         self.network, self.layer = network, layer
+        self.reference = reference or White(network.input_shape, 1.0)
         self.unit = np.atleast_1d(unit)
-        self.nodes = {}  # {(shape of the layer's map, dtype, library): what `node` returns}
         self.position = check_node(network, layer, self.unit, position)
-        self.sigma, self.temperature = sigma, temperature
-        self.buffers = Buffers()
+        self.nodes: dict = {}  # {(shape of the layer's map, dtype, library): what `node` returns}
 
-    def __call__(self, x):
-        """x (n, H, W, C) -> U (n,) float64, dU/dx like x, in a buffer that the next call reuses.
+    def __call__(self, z: Array) -> tuple[Array, Array]:
+        """z (n, *reference.shape) -> U (n,) float64, dU/dz like z.
 
         One bottom-up and one top-down pass. Sums are in float64: at T = 0.001 the rounding of a
         float32 sum would change the acceptance.
         """
-        xp = array_module(x)
-        f, dfdx = self.score_and_slope(x)
-        gradient = self.buffers.get("gradient", x.shape, x.dtype, xp)
-        xp.multiply(x, 1 / self.sigma**2, out=gradient)
-        gradient -= dfdx
-        gradient /= self.temperature
-        flat = x.reshape(len(x), -1)
-        squares = xp.multiply(flat, flat, out=self.buffers.get("squares", flat.shape, x.dtype, xp))
-        square = squares.sum(axis=1, dtype=xp.float64)
-        return (square / (2 * self.sigma**2) - f) / self.temperature, gradient
+        f, dfdx = self.score_and_slope(self.reference.image(z))
+        return half_square(z) - f, z - self.reference.transpose(dfdx)
 
-    def score_and_slope(self, x):
-        """f (n,) float64 and df/dx like x, in a buffer that the next call reuses."""
-        xp = array_module(x)
-        y = self.network.forward(x, self.layer)
-        place, dy = self.node(y)
-        f = y.reshape(-1)[place].astype(xp.float64)
-        return f, self.network.backward(dy, param_grads=False)
+    def score(self, z: Array, value: Array) -> Array:
+        """f at z, where U is known, without another pass through the net: (n,) float64."""
+        return half_square(z) - value
 
-    def node(self, y):
-        """For maps y: the places of the nodes in their numbers, and df/dy, 1 there and else 0."""
-        xp = array_module(y)
-        key = y.shape, y.dtype, xp
+    def score_and_slope(self, x: Array) -> tuple[Array, Array]:
+        """f (n,) float64 and df/dx of images x, which is valid until the network's next call."""
+        y = self.network.bottom_up(x, self.layer)
+        place, dy = self.node(y.shape, y.dtype, array_module(y))
+        f = y.reshape(-1)[place].astype(np.float64)
+        return f, self.network.top_down(dy)
+
+    def node(self, shape: tuple, dtype: type, xp: ModuleType) -> tuple[Array, Array]:
+        """For maps y of this shape: where the nodes are in y.reshape(-1), and df/dy, 1 there."""
+        key = shape, dtype, xp
         if key not in self.nodes:
-            dy = np.zeros(y.shape, y.dtype)
-            dy[(np.arange(len(y)), *self.position, np.broadcast_to(self.unit, len(y)))] = 1
+            dy = np.zeros(shape, dtype)
+            dy[(np.arange(len(dy)), *self.position, np.broadcast_to(self.unit, len(dy)))] = 1
             self.nodes[key] = to_device(np.flatnonzero(dy), xp), to_device(dy, xp)
         return self.nodes[key]
 
-    def is_flat(self, x):
+    def is_flat(self, z: Array) -> np.ndarray:
         """Whether df/dx is 0 everywhere in each chain's image, as above a dead ReLU: (n,) bool."""
-        _, dfdx = self.score_and_slope(x)
-        return ~to_host(dfdx.reshape(len(x), -1).any(axis=1))
+        _, dfdx = self.score_and_slope(self.reference.image(z))
+        return ~to_host(dfdx.reshape(len(z), -1).any(axis=1))
 
 
-def check_node(network, layer, units, position):
+def half_square(z: Array) -> Array:
+    """|z|^2 / 2 of each chain, -log q up to a constant: (n,), summed in float64."""
+    flat = z.reshape(len(z), -1)
+    return (flat * flat).sum(axis=1, dtype=np.float64) / 2
+
+
+def check_node(network, layer: str, units: np.ndarray, position: tuple | None) -> tuple:
     """The position as a tuple: () for a layer without a map, else (row, column)."""
     if layer not in network.shapes:
         raise ValueError(f"no layer {layer!r}; this net has {', '.join(network.shapes)}")
@@ -85,11 +94,11 @@ def check_node(network, layer, units, position):
     return position
 
 
-def rounding_error(energy, energy64, x):
-    """max |U - U in float64 on the host| over the chains at x: the noise in each H.
+def rounding_error(energy: NodeEnergy, energy64: NodeEnergy, z: Array) -> float:
+    """max |U - U in float64 on the host| over the chains at z: the noise in each H, at T = 1.
 
-    Beside it, energy differences of an accepted step are of the order of 1.
+    Beside it, energy differences of an accepted step are of the order of T.
     """
-    value, _ = energy(x)
-    exact, _ = energy64(to_host(x).astype(np.float64))
+    value, _ = energy(z)
+    exact, _ = energy64(to_host(z).astype(np.float64))
     return float(np.abs(to_host(value) - exact).max())

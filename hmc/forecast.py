@@ -13,7 +13,7 @@ class Forecast:
 
     remains: correlation of the last picture with the first, |cos a|^iterations, where a is the
         angle of the leapfrog steps themselves, a little more than theta.
-    reached: share of the shift sigma^2 df/dx that a constant gradient would bring.
+    reached: share of the shift A^T df/dx of z that a constant gradient would bring.
     warning: what is wrong and settings that would do, or "".
     """
 
@@ -23,13 +23,19 @@ class Forecast:
     warning: str
 
 
-def forecast(iterations, step_size, steps, sigma, mass, temperature):
-    """The chain of these settings without f: x -> x cos theta + sigma sqrt(T) sin theta N(0, 1).
+def forecast(
+    iterations: int,
+    step_size: float,
+    steps: int,
+    mass: float,
+    temperature: float,
+) -> Forecast:
+    """The chain of these settings without f: z -> z cos theta + sqrt(T) sin theta N(0, 1).
 
-    theta = eps L / (sigma sqrt(T m)): U = |x|^2 / (2 sigma^2 T) turns with frequency
-    1 / (sigma sqrt(T m)).
+    theta = eps L / sqrt(T m): U = |z|^2 / (2 T) turns with frequency 1 / sqrt(T m), whatever the
+    reference is (reference.py).
     """
-    period = sigma * math.sqrt(temperature * mass)
+    period = math.sqrt(temperature * mass)
     theta = step_size * steps / period
     power = math.cos(steps * leapfrog_angle(step_size / period)) ** iterations
     unstable = step_size / period >= 2
@@ -38,7 +44,7 @@ def forecast(iterations, step_size, steps, sigma, mass, temperature):
     warning = ""
     if unstable:
         warning = (
-            f"unstable: a step of {step_size:.3g} is beyond 2 sigma sqrt(T m) = {2 * period:.3g}; "
+            f"unstable: a step of {step_size:.3g} is beyond 2 sqrt(T m) = {2 * period:.3g}; "
             f"--step-size {better:.3g} would do"
         )
     elif remains > STUCK and abs(math.sin(theta)) < 0.3 and theta > 1:
@@ -48,7 +54,7 @@ def forecast(iterations, step_size, steps, sigma, mass, temperature):
             f"--step-size {better:.3g} would do"
         )
     elif remains > STUCK:
-        cooler = (step_size * steps / (QUARTER_TURN * sigma)) ** 2 / mass
+        cooler = (step_size * steps / QUARTER_TURN) ** 2 / mass
         warning = (
             f"the chain will hardly move: theta = {theta:.3f}, and after {iterations} iterations "
             f"{remains:.0%} of the start will remain; --step-size {better:.3g}, or "
@@ -57,6 +63,6 @@ def forecast(iterations, step_size, steps, sigma, mass, temperature):
     return Forecast(theta, remains, reached, warning)
 
 
-def leapfrog_angle(x):
+def leapfrog_angle(x: float) -> float:
     """The angle of one leapfrog step of eps omega = x: a little more than x, pi from x = 2 on."""
     return math.acos(max(-1.0, 1 - x**2 / 2))

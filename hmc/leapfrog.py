@@ -1,9 +1,19 @@
 """The leapfrog integrator of Hamilton's equations (Eq. 20-22)."""
 
-from nn.backend import array_module
+from collections.abc import Callable
+
+from nn.backend import Array
 
 
-def leapfrog(energy, x, momentum, gradient, step_size, steps, mass=1.0):
+def leapfrog(
+    energy: Callable,
+    x: Array,
+    momentum: Array,
+    gradient: Array,
+    step_size: float | Array,
+    steps: int,
+    mass: float = 1.0,
+) -> tuple[Array, Array]:
     """Move (x, momentum) along a trajectory of `steps` leapfrog steps, in place.
 
     energy(x) -> value, gradient for a batch of chains, the first axis of x. `gradient` is dU/dx at
@@ -15,12 +25,10 @@ def leapfrog(energy, x, momentum, gradient, step_size, steps, mass=1.0):
         x(t + eps)     = x(t) + eps phi(t + eps/2) / m                 Eq. 21
         phi(t + eps)   = phi(t + eps/2) - eps/2 dU/dx(x(t + eps))      Eq. 22
     """
-    xp = array_module(x)
-    change = xp.empty_like(x)
-    momentum -= xp.multiply(gradient, step_size / 2, out=change)  # Eq. 20
+    momentum -= step_size / 2 * gradient  # Eq. 20
     for step in range(steps):
-        x += xp.multiply(momentum, step_size / mass, out=change)  # Eq. 21
+        x += step_size / mass * momentum  # Eq. 21
         value, gradient = energy(x)
         half = 1 if step < steps - 1 else 0.5  # Eq. 22, and Eq. 20 of the next step
-        momentum -= xp.multiply(gradient, step_size * half, out=change)
+        momentum -= half * step_size * gradient
     return value, gradient

@@ -1,12 +1,12 @@
 """Hamiltonian Monte Carlo for a batch of chains, each accepted or rejected for itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from hmc.leapfrog import leapfrog
-from nn.backend import array_module, to_device, to_host
-from nn.graphs import Recorded
+from nn.backend import Array, array_module, to_device, to_host
 
 DIVERGENT = 1000  # an energy error this large is no longer rounding of the trajectory
 # Numbers that overflow in a chain that diverges are seen to by rejecting it.
@@ -29,10 +29,20 @@ class HMC:
     step_size: a number, or (n,), one for each chain. mass: of every coordinate,
     K = |phi|^2 / (2 mass). jitter: the length of each trajectory is eps L (1 + jitter u), u
     uniform in [-1, 1], drawn anew for each chain, so that none stays on a resonance.
-    steps = 1 is Langevin dynamics (with the Metropolis correction).
+    steps = 1 is Langevin dynamics (with the Metropolis correction). record: a function of
+    functions, such as `record` of fast/, that makes the trajectory a CUDA graph.
     """
 
-    def __init__(self, energy, step_size, steps, mass=1.0, temperature=1.0, jitter=0.0):
+    def __init__(
+        self,
+        energy: Callable,
+        step_size: float | np.ndarray,
+        steps: int,
+        mass: float = 1.0,
+        temperature: float = 1.0,
+        jitter: float = 0.0,
+        record: Callable = lambda function: function,
+    ):
         for name, number in (
             ("mass", mass),
             ("temperature", temperature),
@@ -45,16 +55,16 @@ class HMC:
         self.energy = energy
         self.step_size, self.steps = step_size, steps
         self.mass, self.temperature, self.jitter = mass, temperature, jitter
-        self.trajectory = Recorded(self._trajectory)
+        self.trajectory = record(self._trajectory)
 
     @QUIET
-    def start(self, x):
+    def start(self, x: Array) -> State:
         """The state of chains that begin at x."""
         value, gradient = tempered(*self.energy(x), self.temperature)
         return State(x.copy(), value.copy(), gradient.copy())
 
     @QUIET
-    def step(self, state, rng):
+    def step(self, state: State, rng: np.random.Generator) -> tuple[State, dict]:
         """One trajectory of every chain, in place: (state, info).
 
         info, each (n,) on the host: probability (of acceptance), accepted, energy_error (H at the
@@ -112,21 +122,12 @@ class HMC:
         return x, value, gradient, value + kinetic(momentum, mass) - before
 
 
-def tempered(value, gradient, temperature):
+def tempered(value: Array, gradient: Array, temperature: float) -> tuple[Array, Array]:
     """U and dU/dx at a temperature."""
     return (value, gradient) if temperature == 1 else (value / temperature, gradient / temperature)
 
 
-def kinetic(momentum, mass):
+def kinetic(momentum: Array, mass: float) -> Array:
     """|phi|^2 / (2 m) of each chain, summed in float64."""
     flat = momentum.reshape(len(momentum), -1)
     return (flat * flat).sum(axis=1, dtype="float64") / (2 * mass)
-
-
-@QUIET
-def ascend(energy, state, step_size):
-    """One step of activation maximisation, the limit T = 0: x -= step_size dU/dx, in place."""
-    state.x -= step_size * state.gradient
-    value, gradient = energy(state.x)
-    state.value[...], state.gradient[...] = value, gradient
-    return state

@@ -15,19 +15,19 @@ class RobbinsMonro:
 
     GAIN, WEIGHT = 0.3, 0.1
 
-    def __init__(self, step_size, chains, target=0.8, largest=np.inf):
+    def __init__(self, step_size: float, chains: int, target: float = 0.8, largest: float = np.inf):
         self.target, self.largest = target, largest
         self.trial = np.minimum(np.full(chains, float(step_size)), largest)
         self.average = self.trial
 
-    def update(self, probability):
+    def update(self, probability: np.ndarray) -> np.ndarray:
         """Learn from one iteration's acceptance probabilities (n,); return the next trial (n,)."""
         raised = self.trial * np.exp(self.GAIN * (probability - self.target))
         self.trial = np.minimum(raised, self.largest)
         self.average = self.average ** (1 - self.WEIGHT) * self.trial**self.WEIGHT
         return self.trial
 
-    def capped(self, probability):
+    def capped(self, probability: np.ndarray) -> bool:
         """Whether longer steps than `largest` would do: it holds the chains back, nearly all of
         whose trajectories are accepted."""
         return (
@@ -35,7 +35,7 @@ class RobbinsMonro:
             and np.mean(probability) > (1 + self.target) / 2
         )
 
-    def lengthen(self, factor):
+    def lengthen(self, factor: float) -> None:
         """Go on with longer steps, and allow them."""
         self.largest *= factor
         self.trial = self.trial * factor

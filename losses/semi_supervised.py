@@ -1,10 +1,12 @@
 """Learning from unlabelled images, too (Eq. 19 and section 4.5)."""
 
 from losses.generative import generative_loss, intercepts
-from nn.backend import array_module
+from nn.backend import Array, array_module
 
 
-def semi_supervised_loss(scores, labels, known, priors, unlabeled_weight):
+def semi_supervised_loss(
+    scores: Array, labels: Array, known: Array, priors: Array, unlabeled_weight: float
+) -> tuple[Array, Array, dict]:
     """Eq. 19 with log p(x) of an unlabelled image bounded from below by max_y log p_y(x) rho_y.
 
     scores (n, K) of labelled and unlabelled images, which all serve as a sample from q;

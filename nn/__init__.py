@@ -1,3 +1,1 @@
-"""ConvNet layers written by hand, each with its backward pass."""
-
-from nn import threads  # noqa: F401  (before NumPy is loaded: see threads.py)
+"""The textbook: ConvNet layers written by hand, each with its backward pass, on NumPy or CuPy."""

@@ -1,98 +1,66 @@
-"""Average pooling: each output is the mean of its window."""
+"""Average pooling: each output is the mean of its window; backward gives each pixel its share."""
 
-from functools import cache
-
-import numpy as np
-
-from nn.backend import array_module, to_device
+from nn.backend import Array, array_module
 from nn.layer import Layer
-from nn.pool import pool_geometry, window_geometry
-from nn.windows import every, pad_image
+from nn.pool import Pool
+from nn.windows import cropped, padded, places
 
 
-class AveragePool(Layer):
-    """Means over windows: x (N, H, W, C) -> y (N, OH, OW, C); its transpose spreads dy evenly.
+class AveragePool(Pool):
+    """x (N, H, W, C) -> y (N, OH, OW, C), the mean of each window.
 
-    A window is clipped at the border. Padding counts as zeros (Caffe); with count_pad=False the
-    mean is over the pixels of the image alone. ceil: Caffe's output sizes (see geometry.py).
+    Padding counts as zeros (Caffe); with count_pad=False the mean is over the pixels of the image
+    alone. What a window has beyond the padding never counts.
     """
 
-    def __init__(self, kernel, stride=1, pad=0, ceil=True, count_pad=True):
-        super().__init__()
-        self.kernel, self.stride, self.pad = window_geometry(kernel, stride, pad)
-        self.ceil, self.count_pad = ceil, count_pad
+    def __init__(
+        self,
+        kernel: int | tuple,
+        stride: int | tuple = 1,
+        pad: int | tuple = 0,
+        ceil: bool = True,
+        count_pad: bool = True,
+    ):
+        super().__init__(kernel, stride, pad, ceil)
+        self.count_pad = count_pad
 
-    def output_shape(self, input_shape):
-        H, W, C = input_shape
-        return *pool_geometry(H, W, self.kernel, self.stride, self.pad, self.ceil)[2], C
-
-    def forward(self, x, train=False):
-        xp = array_module(x)
-        N, H, W, C = self.input_shape = x.shape
-        (KH, KW), (SH, SW), (OH, OW), sides = pool_geometry(
-            H, W, self.kernel, self.stride, self.pad, self.ceil
-        )
-        x = pad_image(x, sides, 0, self.buffers, x.dtype)
+    def forward(self, x: Array, train: bool = False) -> Array:
+        self.image_size = H, W = x.shape[1:3]
+        (_, below), (_, right) = self.border(H, W)
+        (_, pad_below), (_, pad_right) = self.pad
+        more = (0, max(below - pad_below, 0)), (0, max(right - pad_right, 0))  # beyond the padding
+        pixels = array_module(x).ones((1, H, W, 1), x.dtype)
+        self.counts = self.window_sum(padded(padded(pixels, self.pad, float(self.count_pad)), more))
+        x = padded(padded(x, self.pad), more)
         self.padded_shape = x.shape
-        axes = zip((H, W), (OH, OW), self.kernel, self.stride, self.pad, strict=True)
-        self.shares = window_shares(tuple(axes), self.count_pad, x.dtype, xp)
-        covered_H = (OH - 1) * SH + KH
-        along = self.buffers.get("along", (N, covered_H, OW, C), x.dtype, xp)
-        along[...] = x[:, :covered_H, every(0, OW, SW)]
-        for j in range(1, KW):
-            along += x[:, :covered_H, every(j, OW, SW)]
-        y = self.buffers.get("y", (N, OH, OW, C), x.dtype, xp)
-        y[...] = along[:, every(0, OH, SH)]
-        for i in range(1, KH):
-            y += along[:, every(i, OH, SH)]
-        y *= self.shares
-        return y
+        return self.window_sum(x) / self.counts
 
-    def backward(self, dy, param_grads=True, input_grad=True):
-        xp = array_module(dy)
-        (KH, KW), (SH, SW) = self.kernel, self.stride
-        _, OH, OW, _ = dy.shape
-        share = xp.multiply(dy, self.shares, out=self.buffers.get("dy", dy.shape, dy.dtype, xp))
-        N, padded_H, padded_W, C = self.padded_shape
-        rows = self.buffers.get("rows", (N, padded_H, OW, C), dy.dtype, xp)
-        rows.fill(0)
-        for i in range(KH):
-            rows[:, every(i, OH, SH)] += share
-        dx = self.buffers.get("dx", self.padded_shape, dy.dtype, xp)
-        dx.fill(0)
-        for j in range(KW):
-            dx[:, :, every(j, OW, SW)] += rows
-        _, H, W, _ = self.input_shape
-        (top, _), (left, _) = self.pad
-        return dx[:, top : top + H, left : left + W]
+    def backward(self, dy: Array) -> Array:
+        share = dy / self.counts  # (N, OH, OW, C) / (1, OH, OW, 1)
+        dx = array_module(dy).zeros(self.padded_shape, dy.dtype)
+        for _, rows, columns in places(self.kernel, self.stride, *dy.shape[1:3]):
+            dx[:, rows, columns] += share
+        return cropped(dx, self.pad, *self.image_size)
 
-
-@cache
-def window_shares(axes, count_pad, dtype, xp):
-    """1 / (pixels that count) for each window: (OH, OW, 1); axes: count_pixels' first arguments."""
-    counts = [count_pixels(*axis, count_pad) for axis in axes]
-    return to_device((1 / np.outer(*counts)).astype(dtype)[..., None], xp)
-
-
-def count_pixels(size, out, kernel, stride, pad, count_pad):
-    """How many pixels of each of `out` windows along an axis lie in the image (and its padding)."""
-    starts = np.arange(out) * stride - pad[0]
-    low, high = (-pad[0], size + pad[1]) if count_pad else (0, size)
-    return np.minimum(starts + kernel, high) - np.maximum(starts, low)
+    def window_sum(self, x: Array) -> Array:
+        """(N, padded H, padded W, C) -> (N, OH, OW, C)."""
+        OH, OW, _ = self.output_shape((*self.image_size, 1))
+        slices = places(self.kernel, self.stride, OH, OW)
+        return sum(x[:, rows, columns] for _, rows, columns in slices)
 
 
 class GlobalAveragePool(Layer):
     """The mean of each channel over all places: x (N, H, W, C) -> y (N, 1, 1, C)."""
 
-    kernel = stride = None
+    kernel = None
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: tuple) -> tuple:
         return 1, 1, input_shape[-1]
 
-    def forward(self, x, train=False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self.input_shape = x.shape
         return x.mean(axis=(1, 2), keepdims=True)
 
-    def backward(self, dy, param_grads=True, input_grad=True):
+    def backward(self, dy: Array) -> Array:
         _, H, W, _ = self.input_shape
         return array_module(dy).broadcast_to(dy / (H * W), self.input_shape)

@@ -1,87 +1,39 @@
-"""NumPy or CuPy: the only file that imports CuPy.
+"""NumPy or CuPy. This is the only file that imports CuPy.
 
-Everything else asks `array_module(x)` for the library that x belongs to and calls it `xp`.
+All other code asks `array_module(x)` which library x belongs to, and calls that library xp.
 """
 
-import os
+from types import ModuleType
 
 import numpy as np
 
+Array = np.ndarray  # or cupy.ndarray
+
+cupy: ModuleType | None
 try:
     import cupy
-except ImportError:  # not installed, or CUDA's libraries are missing
-    cupy = None
+
+    _ = cupy.ndarray  # an empty folder called cupy can be imported, too
+    cupy_problem = None
+except ModuleNotFoundError as error:
+    cupy, cupy_problem = None, "CuPy is not installed (pip install cupy-cuda12x)"
+    if error.name != "cupy":
+        cupy_problem = f"CuPy cannot be imported: {error}"
+except Exception as error:  # noqa: BLE001  a broken installation can raise anything
+    first_line = f"{error}".strip().partition("\n")[0]
+    cupy, cupy_problem = None, f"CuPy cannot be imported: {type(error).__name__}: {first_line}"
 
 
-def array_module(x):
-    """The library of x: `cupy` for an array on the GPU, else `numpy`."""
+def array_module(x: Array) -> ModuleType:
+    """The library of x: cupy for an array on the GPU, else numpy."""
     return cupy if cupy is not None and isinstance(x, cupy.ndarray) else np
 
 
-def to_host(x):
-    """x as a NumPy array (a copy only if it was on the GPU)."""
+def to_host(x: Array) -> np.ndarray:
+    """x as a NumPy array. It is copied only if it was on the GPU."""
     return x if array_module(x) is np else cupy.asnumpy(x)
 
 
-def to_device(x, xp):
+def to_device(x: Array, xp: ModuleType) -> Array:
     """x as an array of the library xp."""
     return to_host(x) if xp is np else xp.asarray(x)
-
-
-def cublas():
-    """CuPy's own binding to cuBLAS."""
-    from cupy_backends.cuda.libs import cublas
-
-    return cublas
-
-
-def gpus():
-    """How many GPUs CuPy can see, without using one."""
-    if cupy is None:
-        return 0
-    try:
-        return cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError:
-        return 0
-
-
-def gpu_problem():
-    """Why no GPU can be used, in a few words; None if one can."""
-    if cupy is None:
-        return "CuPy is not installed (pip install cupy-cuda12x)"
-    try:
-        if not cupy.cuda.runtime.getDeviceCount():
-            return "CUDA finds no GPU"
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f"CUDA finds no GPU ({error})"
-    try:  # a product needs cuBLAS, a sum a compiler: CUDA's libraries may be missing or too old
-        ones = cupy.ones((2, 2))  # float64: the first float32 product settles what CUPY_TF32 does
-        (ones @ ones).sum().item()
-    except Exception as error:  # noqa: BLE001  CuPy raises what its libraries raise
-        return f"CuPy cannot use the GPU ({' '.join(str(error).split())})"
-    return None
-
-
-DEVICES = ["auto", "cpu", "gpu", "gpu-tf32"]
-
-
-def choose_device(name="auto"):
-    """The array library for a device name, and one line that says which and why.
-
-    name: "cpu", "gpu", or "auto" (a GPU if there is one); "gpu-tf32" lets matrix products of
-    float32 numbers round these to 10 bits. ValueError if a GPU is named and cannot be had.
-    """
-    if name not in DEVICES:
-        raise ValueError(f"unknown device {name!r}: expected {', '.join(DEVICES)}")
-    if name == "cpu":
-        return np, "NumPy on the CPU"
-    problem = gpu_problem()
-    if problem is None:
-        if name == "gpu-tf32":
-            os.environ["CUPY_TF32"] = "1"  # CuPy reads it at its first product
-        properties = cupy.cuda.runtime.getDeviceProperties(0)
-        rounded = ", products in TF32" if os.environ.get("CUPY_TF32") == "1" else ""
-        return cupy, f"CuPy on {properties['name'].decode()}{rounded}"
-    if name != "auto":
-        raise ValueError(f"--device {name}: {problem}; use --device cpu, or auto")
-    return np, f"NumPy on the CPU: {problem}"

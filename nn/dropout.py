@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nn.backend import array_module, to_device
+from nn.backend import Array, array_module, to_device
 from nn.layer import Layer
 
 
@@ -13,24 +13,20 @@ class Dropout(Layer):
     renews the generator before each training step, so that a resumed run draws the same ones.
     """
 
-    def __init__(self, p=0.5, rng=None):
+    def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None):
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"the dropout probability must be in [0, 1), got {p}")
         self.p = p
         self.rng = rng or np.random.default_rng(0)
 
-    def forward(self, x, train=False):
+    def forward(self, x: Array, train: bool = False) -> Array:
         self.mask = None
         if not train or self.p == 0:
             return x
-        xp = array_module(x)
-        keep = self.rng.random(x.shape, dtype=np.float32) >= self.p
-        self.mask = to_device((keep / (1 - self.p)).astype(x.dtype), xp)
-        return xp.multiply(x, self.mask, out=self.buffers.get("y", x.shape, x.dtype, xp))
+        m = self.rng.random(x.shape, dtype=np.float32) >= self.p
+        self.mask = to_device((m / (1 - self.p)).astype(x.dtype), array_module(x))
+        return x * self.mask
 
-    def backward(self, dy, param_grads=True, input_grad=True):
-        if self.mask is None:
-            return dy
-        xp = array_module(dy)
-        return xp.multiply(dy, self.mask, out=self.buffers.get("dx", dy.shape, dy.dtype, xp))
+    def backward(self, dy: Array) -> Array:
+        return dy if self.mask is None else dy * self.mask

@@ -1,49 +1,50 @@
-"""What every layer is: a function of an array, its transpose, and perhaps parameters."""
+"""What a layer is: a function of arrays, the transpose of its derivative, perhaps parameters."""
 
-import copy
+import numpy as np
 
-from nn.buffers import Buffers
+from nn.backend import Array
 from nn.geometry import NO_PAD
 
 
 class Layer:
-    """The contract of a layer.
+    """The contract. Every call returns an array, and no call changes what it is given.
 
-    forward(x, train=False) -> y        keeps what backward needs; x is not touched
-    backward(dy, param_grads=True, input_grad=True) -> dx, or None without input_grad;
-                                        fills `grads` if param_grads (see also linear.py)
-    output_shape(input_shape)           shapes of one image, without the batch axis
-    params, grads                       dicts of arrays of equal names and shapes
-    rates                               for each parameter (lr_mult, decay_mult), as in Caffe
+    forward(x, train=False) -> y     the layer's output; keeps what the next two calls need
+    backward(dy) -> dx               dL/dx from dL/dy, at the x of the last forward
+    gradients(dy) -> {"w": dw, ...}  dL/dw of every parameter, from the same dy
+    output_shape(input_shape)        shapes of one image: the batch axis is left out
+    initialize(input_shape, rng)     creates the parameters
+    params                           {"w": array, "b": array}, or {}
+    rates                            {"w": (lr_mult, decay_mult), ...}, as in Caffe
+    kernel, stride, pad              of its windows; kernel None: each unit sees all of the image
 
-    y, dx and grads stay valid until the next call of the same layer: they live in kept buffers.
+    A layer that `joins` (join.py) takes several inputs: x, dx and input_shape are lists then.
     """
 
-    kernel = stride = (1, 1)  # of its windows; None if a unit sees the whole image
-    pad = NO_PAD
+    joins = False
+    kernel, stride, pad = (1, 1), (1, 1), NO_PAD
     rates = {"w": (1.0, 1.0), "b": (2.0, 1.0)}
 
     def __init__(self):
-        self.params = {}
-        self.grads = {}
-        self.buffers = Buffers()
+        self.params: dict[str, Array] = {}
 
-    def initialize(self, input_shape, rng):
-        """Create the parameters for images of this shape; nothing to do without parameters."""
+    def forward(self, x: Array, train: bool = False) -> Array:
+        raise NotImplementedError
 
-    def output_shape(self, input_shape):
+    def backward(self, dy: Array) -> Array:
+        raise NotImplementedError
+
+    def gradients(self, dy: Array) -> dict[str, Array]:
+        return {}
+
+    def output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def release(self):
-        """Give up every array but the parameters."""
-        self.grads, self.buffers = {}, Buffers()
-        for name, value in vars(self).items():
-            if hasattr(value, "shape"):
-                setattr(self, name, None)
+    def initialize(self, input_shape: tuple, rng: np.random.Generator) -> None:
+        pass
 
-    def replica(self):
-        """The same layer over the same parameters, with gradients and buffers of its own."""
-        twin = copy.copy(self)
-        twin.grads = {}
-        twin.buffers = Buffers()
-        return twin
+    def parameter(self, key: str) -> Array:
+        """One of the parameters. ValueError before there are any."""
+        if key not in self.params:
+            raise ValueError(f"{type(self).__name__} has no parameters yet: call initialize first")
+        return self.params[key]

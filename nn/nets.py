@@ -3,15 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from nn.average_pool import AveragePool
 from nn.conv import Conv
 from nn.dropout import Dropout
 from nn.fillers import FILLERS, constant, gaussian, xavier
 from nn.linear import Linear
 from nn.lrn import LRN
-from nn.network import Network
 from nn.pool import MaxPool
 from nn.relu import ReLU
 
@@ -160,17 +157,3 @@ def table(name, classes=None, filler="xavier"):
         raise ValueError(f"no net {name!r}: there are {', '.join(NETS)}")
     net = NETS[name]
     return net.table(classes or net.classes, *([FILLERS[filler]] if net.takes_filler else []))
-
-
-def cut(layers, up_to=None):
-    """Layers up to the one of this name, or all. ValueError if there is none."""
-    names = [name for name, _ in layers]
-    if up_to is not None and up_to not in names:
-        raise ValueError(f"no layer {up_to!r}; this net has {', '.join(names)}")
-    return layers if up_to is None else layers[: names.index(up_to) + 1]
-
-
-def build(name, input_shape=None, classes=None, filler="xavier", seed=0, up_to=None):
-    """The net of this name, or its lower part, with parameters drawn from the seed."""
-    layers = cut(table(name, classes, filler), up_to)
-    return Network(layers, input_shape or NETS[name].input_shape, np.random.default_rng(seed))

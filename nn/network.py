@@ -1,215 +1,176 @@
-"""A ConvNet: named layers in order, run bottom-up for scores and top-down for derivatives."""
+"""A ConvNet: named layers, run bottom-up for scores and top-down for derivatives."""
+
+from copy import copy
+from types import ModuleType
 
 import numpy as np
 
-from nn.backend import array_module, to_device
-from nn.bias_relu import BiasReLU
-from nn.conv_pool import ConvPool
+from nn.backend import Array, array_module, to_device
 from nn.dropout import Dropout
-from nn.geometry import NO_PAD
-from nn.linear import FACTORS
+from nn.layer import Layer
+from nn.sgd import SGD
 
-JOINED = ConvPool, BiasReLU  # what does the work of two layers at once
-MOST_TOLD = 20  # problems in a message
-
-
-def measure(layers, input_shape, prepare=lambda layer, shape: None):
-    """{name: shape of the layer's output} for pairs (name, layer) on images of input_shape.
-
-    prepare(layer, its input_shape) is called before. ValueError names a layer that has no room.
-    """
-    shapes, shape = {}, input_shape
-    for name, layer in layers:
-        try:
-            prepare(layer, shape)
-            shape = layer.output_shape(shape)
-        except ValueError as error:
-            raise ValueError(f"layer {name} on an input of {shape}: {error}") from None
-        shapes[name] = shape
-    return shapes
-
-
-def receptive_field(layers, name):
-    """(height, width) that one unit of the layer of this name sees; None if all of the image."""
-    names = [below for below, _ in layers]
-    size = (1, 1)
-    for _, below in reversed(layers[: names.index(name) + 1]):
-        if below.kernel is None:
-            return None
-        size = tuple(
-            (n - 1) * s + k for n, s, k in zip(size, below.stride, below.kernel, strict=True)
-        )
-    return size
+IMAGE = "image"  # the name of what goes in
+MOST_NAMED = 20  # problems in a message
 
 
 class Network:
-    """layers: pairs (name, layer), the lowest first; input_shape: one image, (H, W, C).
+    """layers: (name, layer), or (name, layer, names of the layers that it takes its input from).
 
-    rng fills the parameters. `shapes` maps each layer's name to the shape of its output. A layer
-    may be replaced by another that fits; one that has run keeps its kernel, stride and padding.
+    Without such names a layer takes the one below it: a net without branches is a list of pairs.
+    Where several layers take the same one, what comes down from them is added up. input_shape is
+    that of one image, (H, W, C). rng fills the parameters; without it, layers keep those that they
+    have. `shapes` maps each layer's name to the shape of its output for one image.
     """
 
-    def __init__(self, layers, input_shape, rng):
-        self.layers = dict(layers)
-        if len(self.layers) != len(layers):
-            raise ValueError(f"layer names must be unique: {[name for name, _ in layers]}")
-        self.path, self.paths = [], {}  # what ran last; what ran for images of a shape
-        self.top_shape = None  # of the last bottom_up's result
-        self.joined = {}  # {(layer, the next): what does the work of both}
+    def __init__(
+        self, layers: list[tuple], input_shape: tuple, rng: np.random.Generator | None = None
+    ):
         self.input_shape = tuple(input_shape)
-        self.shapes = measure(
-            layers, self.input_shape, lambda layer, shape: layer.initialize(shape, rng)
-        )
+        self.layers: dict[str, Layer] = {}
+        self.sources: dict[str, list[str]] = {}
+        self.shapes: dict[str, tuple] = {}
+        self.ran: list[str] = []  # the layers that the last bottom_up went through
+        shapes, below = {IMAGE: self.input_shape}, IMAGE
+        for name, layer, *sources in layers:
+            if name in shapes:
+                raise ValueError(f"two layers are called {name!r}")
+            self.sources[name] = sources = sources or [below]
+            unknown = [source for source in sources if source not in shapes]
+            if unknown:
+                raise ValueError(f"layer {name} takes {unknown[0]!r}, which is not below it")
+            if len(sources) > 1 and not layer.joins:
+                raise ValueError(f"layer {name} takes one input, got {', '.join(sources)}")
+            self.layers[name] = layer
+            shape = self.inputs(name, shapes)
+            try:
+                if rng is not None:
+                    layer.initialize(shape, rng)
+                self.shapes[name] = shapes[name] = layer.output_shape(shape)
+            except ValueError as error:
+                raise ValueError(f"layer {name} on an input of {shape}: {error}") from None
+            below = name
+        if not self.layers:
+            raise ValueError("a net needs at least one layer")
 
     @property
-    def last(self):
+    def last(self) -> str:
         """The name of the top layer."""
         return next(reversed(self.layers))
 
-    def bottom_up(self, x, to=None, train=False):
-        """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
-        return self.forward(x, to, train).copy()
+    def inputs(self, name: str, outputs: dict) -> Array | list[Array]:
+        """What a layer is given of these outputs (or shapes): one of them, or a list to join."""
+        found = [outputs[source] for source in self.sources[name]]
+        return found if self.layers[name].joins else found[0]
 
-    def top_down(self, dy, param_grads=True, input_grad=True):
-        """dy at the layer where the last bottom_up ended -> dx at the images (Eq. 13 from dy on).
+    def below(self, name: str) -> list[str]:
+        """The names of this layer and of all that it depends on, the lowest first."""
+        if name not in self.layers:
+            raise ValueError(f"no layer {name!r}; this net has {', '.join(self.layers)}")
+        needed = {name}
+        for layer in reversed(self.layers):
+            if layer in needed:
+                needed.update(self.sources[layer])
+        return [layer for layer in self.layers if layer in needed]
 
-        With param_grads, every layer's `grads` below is filled; without input_grad the lowest
-        layer saves itself the work for dx, and None is returned.
-        """
-        dx = self.backward(dy, param_grads, input_grad)
-        return dx.copy() if input_grad else None
-
-    def forward(self, x, to=None, train=False):
-        """bottom_up without the copy: the result is overwritten by the next call."""
-        self.top_shape = None  # unless all goes well
+    def check_images(self, x: Array) -> None:
+        """ValueError if these are not images as this net takes them."""
         if x.shape[1:] != self.input_shape:
             raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
-        if to is not None and to not in self.layers:
-            raise ValueError(f"no layer {to!r}; this net has {', '.join(self.layers)}")
-        key = x.shape, x.dtype, array_module(x), to, train, *self.layers.values()
-        if key in self.paths:
-            self.path = self.paths[key]
-            for layer in self.path:
-                x = layer.forward(x, train)
-        else:
-            x = self._first(x, to, train, key)
-        self.top_shape = x.shape
-        return x
+        if x.dtype.kind != "f":
+            raise ValueError(
+                f"expected images of floating-point numbers, got {x.dtype}: pixels 0..255 become "
+                "(pixels - mean) * scale first, as the net was trained"
+            )
 
-    def _first(self, x, to, train, key):
-        """forward with images of which it is not yet known what layers can be joined."""
-        names = list(self.layers)
-        layers = list(self.layers.values())[: names.index(to) + 1 if to else None]
-        self.path = []
-        while layers:
-            layer = layers.pop(0)
-            for join in JOINED if layers else ():
-                if join.fits(layer, layers[0], x, train):
-                    both = layer, layers.pop(0)
-                    if both not in self.joined:
-                        self.joined[both] = join(*both)
-                    layer = self.joined[both]
-                    break
-            x = layer.forward(x, train)
-            self.path.append(layer)
-        self.paths[key] = self.path
-        return x
+    def bottom_up(self, x: Array, to: str | None = None, train: bool = False) -> Array:
+        """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
+        self.check_images(x)
+        names = self.below(to or self.last)
+        y = {IMAGE: x}
+        for name in names:
+            y[name] = self.layers[name].forward(self.inputs(name, y), train)
+        self.ran, self.top_shape = names, y[name].shape
+        return y[name]
 
-    def backward(self, dy, param_grads=True, input_grad=True):
-        """top_down without the copy: the result is overwritten by the next call."""
+    def top_down(self, dy: Array, grads: dict[str, Array] | None = None) -> Array:
+        """dy at the layer where the last bottom_up ended -> dx at the images (Eq. 13 from dy on).
+
+        A dict `grads` is filled with the gradient of every parameter below: {"conv1.w": dw, ...}.
+        """
+        if not self.ran:
+            raise ValueError("top_down needs the bottom_up that it belongs to: there was none")
         if dy.shape != self.top_shape:
-            there = f"gave {self.top_shape}" if self.top_shape else "has not been called"
-            raise ValueError(f"top_down with dy {dy.shape}, but bottom_up {there}")
-        for layer in reversed(self.path):
-            dy = layer.backward(dy, param_grads, input_grad or layer is not self.path[0])
-        return dy
+            raise ValueError(f"top_down got dy {dy.shape}, but bottom_up gave {self.top_shape}")
+        d = {self.ran[-1]: dy}
+        for name in reversed(self.ran):
+            layer, dy = self.layers[name], d.pop(name)
+            if grads is not None:
+                grads |= {f"{name}.{key}": dw for key, dw in layer.gradients(dy).items()}
+            dx = layer.backward(dy)
+            for source, part in zip(self.sources[name], dx if layer.joins else [dx], strict=True):
+                d[source] = d[source] + part if source in d else part
+        return d[IMAGE]
 
-    def learn(self, dy, sgd, lr):
-        """top_down for the parameters' gradients, then their update at rate lr: uses them up."""
-        self.backward(dy, FACTORS, input_grad=False)
-        sgd.update(lr)
-        self.forget_grads()
+    def learn(self, dy: Array, sgd: SGD, lr: float) -> None:
+        """top_down for the parameters' gradients, then a step of `sgd` at the rate lr."""
+        grads: dict[str, Array] = {}
+        self.top_down(dy, grads)
+        sgd.step(grads, lr)
 
-    def forget_grads(self):
-        """Leave no gradients in the layers."""
-        for layer in self.layers.values():
-            layer.grads = {}
-
-    def named(self, what="params"):
-        """{"conv1.w": array, ...} of all parameters, or with what="grads" of their gradients."""
+    def params(self) -> dict[str, Array]:
+        """{"conv1.w": array, ...}: the arrays themselves."""
         return {
-            f"{name}.{key}": array
+            f"{name}.{key}": w
             for name, layer in self.layers.items()
-            for key, array in getattr(layer, what).items()
+            for key, w in layer.params.items()
         }
 
-    def set_params(self, arrays):
-        """Take parameters from {"conv1.w": array, ...}, on the device where they now are.
-
-        ValueError lists names that are missing, unknown or of another shape.
-        """
-        ours = self.named()
+    def set_params(self, arrays: dict[str, Array]) -> None:
+        """Take numbers from {"conv1.w": array, ...}. ValueError lists all names that do not fit."""
+        ours = self.params()
         problems = [f"{name} is missing" for name in ours if name not in arrays]
         problems += [f"{name} is unknown" for name in arrays if name not in ours]
-        problems += [
-            f"{name} is {arrays[name].shape}, expected {ours[name].shape}"
-            for name in ours
-            if name in arrays and arrays[name].shape != ours[name].shape
-        ]
+        for name in ours.keys() & arrays.keys():
+            found, expected = arrays[name].shape, ours[name].shape
+            if found != expected:
+                problems.append(f"{name} is {found}, expected {expected}")
         if problems:
-            more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
-            told = "; ".join(problems[:MOST_TOLD])
-            raise ValueError(f"these weights do not fit the net: {told}{more}")
-        for name, array in ours.items():
-            array[...] = to_device(arrays[name], array_module(array))
+            more = len(problems) - MOST_NAMED
+            listed = "; ".join(problems[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+            raise ValueError(f"these weights do not fit the net: {listed}")
+        for name, w in ours.items():
+            w[...] = to_device(arrays[name], array_module(w))
 
-    def to(self, xp=np, dtype=None):
+    def to(self, xp: ModuleType = np, dtype: type | None = None) -> "Network":
         """Move the parameters to the array library xp and, if given, to another dtype."""
-        self.paths, self.joined, self.top_shape = {}, {}, None
         for layer in self.layers.values():
-            moved = {key: to_device(array, xp) for key, array in layer.params.items()}
-            layer.params = {
-                key: array if dtype is None else array.astype(dtype, copy=False)
-                for key, array in moved.items()
-            }  # a new dict: replicas made before keep theirs
+            moved = {key: to_device(w, xp) for key, w in layer.params.items()}
+            layer.params = {key: xp.asarray(w, dtype) for key, w in moved.items()}
         return self
 
-    def seed(self, *numbers):
+    def up_to(self, name: str, input_shape: tuple | None = None) -> "Network":
+        """The part of this net up to layer `name`, over the same parameters."""
+        layers = [
+            (below, copy(self.layers[below]), *self.sources[below]) for below in self.below(name)
+        ]
+        return Network(layers, input_shape or self.input_shape)
+
+    def seed(self, *numbers: int) -> None:
         """Renew the generators of the dropout layers from these numbers and the layer's place."""
         for place, layer in enumerate(self.layers.values()):
             if isinstance(layer, Dropout):
                 layer.rng = np.random.default_rng((*numbers, place))
 
-    def receptive_field(self, layer):
-        """(height, width) of the part of an image that one unit of `layer` sees."""
-        return receptive_field(list(self.layers.items()), layer) or self.input_shape[:2]
-
-    def release(self):
-        """Give up the memory of all that the last run left; the parameters stay."""
-        self.path, self.paths, self.joined, self.top_shape = [], {}, {}, None
-        for layer in self.layers.values():
-            layer.release()
-
-    def up_to(self, layer, canvas=None):
-        """The lower part of this net, ending with `layer`, over the same parameters.
-
-        canvas: (height, width) of smaller images, each cut out from the midst of a larger one:
-        there is no padding at their borders.
-        """
-        names = list(self.layers)
-        part = self.replica()
-        part.layers = {name: part.layers[name] for name in names[: names.index(layer) + 1]}
-        if canvas is not None:
-            part.input_shape = (*canvas, self.input_shape[2])
-            for below in part.layers.values():
-                below.pad = NO_PAD
-        part.shapes = measure(part.layers.items(), part.input_shape)
-        return part
-
-    def replica(self):
-        """The same net over the same parameters, with gradients and buffers of its own."""
-        twin = Network.__new__(Network)
-        twin.__dict__.update(self.__dict__)
-        twin.layers = {name: layer.replica() for name, layer in self.layers.items()}
-        twin.path, twin.paths, twin.joined, twin.top_shape = [], {}, {}, None  # it has not run yet
-        return twin
+    def __str__(self) -> str:
+        """A table: each layer, what it takes, its output's shape and its number of parameters."""
+        rows = [("layer", "", "takes", "output", "parameters")]
+        for name, layer in self.layers.items():
+            shape = " x ".join(map(str, self.shapes[name]))
+            size = sum(w.size for w in layer.params.values())
+            kind = type(layer).__name__
+            rows.append((name, kind, ", ".join(self.sources[name]), shape, f"{size:,}"))
+        rows.append(("", "", "", "", f"{sum(w.size for w in self.params().values()):,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
+        return "\n".join(line.rstrip() for line in lines)

@@ -1,139 +1,55 @@
-"""Windows of an image: their copy into a matrix (im2col), and its transpose.
+"""The windows of an image, and the way back.
 
-    windows: image (N, H, W, C) -> matrix (N*OH*OW, KH*KW*C), a row for each window
-    fold:    matrix -> image, each element added where it came from
-
-A convolution is then one matrix product, and its backward pass another two and a fold.
+`windows` copies each pixel into every window that sees it. `fold`, its transpose, adds up what
+comes back from those windows. Both are the same loop over the places (i, j) in a window: place
+(i, j) of all windows together is one strided slice of the image.
 """
 
-from functools import cache
-from itertools import pairwise
+from collections.abc import Iterator
 
 import numpy as np
 
-from nn import kernels
-from nn.backend import array_module
-from nn.geometry import counts
-
-PIECE = 2**17  # numbers, 512 KiB: stay in the cache from one array call to the next
-CACHED = 2**19  # numbers, 2 MiB: the cache of a core
+from nn.backend import Array, array_module
 
 
-def slices(N, count):
-    """N things as `count` slices of about equal size."""
-    return [slice(*ends) for ends in pairwise(N * i // count for i in range(count + 1))]
+def every(first: int, count: int, step: int) -> slice:
+    """The slice that takes `count` elements, `step` apart, from `first` on."""
+    return slice(first, first + step * (count - 1) + 1, step)
 
 
-def pieces(N, numbers):
-    """N images of so many numbers each, as about equal slices of at most PIECE numbers."""
-    if N * numbers <= PIECE:
-        return [slice(0, N)]
-    return slices(N, -(-N // max(1, PIECE // numbers)))
+def places(kernel: tuple, stride: tuple, OH: int, OW: int) -> Iterator:
+    """For each place in a window: its number, and the rows and columns of the image it falls on."""
+    (KH, KW), (SH, SW) = kernel, stride
+    for number, (i, j) in enumerate(np.ndindex(KH, KW)):
+        yield number, every(i, OH, SH), every(j, OW, SW)
 
 
-def last_cached(pieces, numbers):
-    """Those of the pieces, from the last one backwards, whose windows are worth keeping.
-
-    numbers: in the windows of an image. While training, windows are wanted for y and again for dw,
-    which goes through the pieces in reverse: the last few are then still in the cache. What the
-    cache does not hold is cheaper to copy again.
-    """
-    size = numbers * (pieces[0].stop - pieces[0].start)
-    return pieces[max(0, len(pieces) - CACHED // size) :]
+def windows(x: Array, kernel: tuple, stride: tuple, OH: int, OW: int) -> Array:
+    """x (N, H, W, C) -> (N, OH, OW, KH KW, C)."""
+    N, _, _, C = x.shape
+    copies = array_module(x).empty((N, OH, OW, kernel[0] * kernel[1], C), x.dtype)
+    for k, rows, columns in places(kernel, stride, OH, OW):
+        copies[:, :, :, k] = x[:, rows, columns]
+    return copies
 
 
-@cache
-def every(start, count, step):
-    """The slice that takes `count` elements from `start`, `step` apart."""
-    return slice(start, start + step * (count - 1) + 1, step)
+def fold(dcopies: Array, shape: tuple, kernel: tuple, stride: tuple) -> Array:
+    """dcopies (N, OH, OW, KH KW, C) -> dx of this shape (N, H, W, C)."""
+    _, OH, OW, _, _ = dcopies.shape
+    dx = array_module(dcopies).zeros(shape, dcopies.dtype)
+    for k, rows, columns in places(kernel, stride, OH, OW):
+        dx[:, rows, columns] += dcopies[:, :, :, k]
+    return dx
 
 
-def pad_image(x, sides, value, buffers, dtype, name="padded"):
-    """x (N, H, W, C) inside a border of `value`, in a kept buffer; x itself if sides are 0."""
-    (top, bottom), (left, right) = sides
-    if top == bottom == left == right == 0:
+def padded(x: Array, border: tuple, value: float = 0) -> Array:
+    """x (N, H, W, C) inside a border ((top, bottom), (left, right)) of one value."""
+    if not any(map(any, border)):
         return x
-    N, H, W, C = x.shape
-    xp = array_module(x)
-    padded = buffers.get(name, (N, H + top + bottom, W + left + right, C), dtype, xp)
-    padded[:, :top] = value
-    padded[:, top + H :] = value
-    padded[:, top : top + H, :left] = value
-    padded[:, top : top + H, left + W :] = value
-    padded[:, top : top + H, left : left + W] = x
-    return padded
+    return array_module(x).pad(x, ((0, 0), *border, (0, 0)), constant_values=value)
 
 
-def window_matrix(N, OH, OW, KH, KW, C, dtype, buffers, xp):
-    """An uninitialised matrix for windows or fold, on a CPU in the memory order that suits C.
-
-    A copy runs as fast as its contiguous runs are long. With several channels a run is a row of
-    the window, KW*C numbers, so each window is stored as a row. With one channel it is a row of
-    outputs, OW numbers, so the matrix is stored column by column: (KH, KW, N, OH, OW).
-    """
-    if C == 1 and xp is np:
-        return buffers.get("columns", (KH * KW, N * OH * OW), dtype, xp).T
-    return buffers.get("columns", (N * OH * OW, KH * KW * C), dtype, xp)
-
-
-def window_view(x, KH, KW, stride):
-    """The windows of x (N, H, W, C) without a copy: (N, OH, OW, KH, KW, C), pixels shared."""
-    N, H, W, C = x.shape
-    SH, SW = stride
-    OH, OW = counts(H, W, KH, KW, stride)
-    n, h, w, c = x.strides
-    shape, strides = (N, OH, OW, KH, KW, C), (n, h * SH, w * SW, h, w, c)
-    if x.flags.c_contiguous:  # as_strided does the same in 3 us more
-        return np.ndarray(shape, x.dtype, x, 0, strides)
-    return np.lib.stride_tricks.as_strided(x, shape, strides)
-
-
-def windows(x, KH, KW, stride, matrix):
-    """Copy the windows of x (N, H, W, C) into matrix (N*OH*OW, KH*KW*C) of window_matrix."""
-    if array_module(x) is not np:
-        kernels.windows(x, KH, KW, stride, matrix)
-        return
-    view = window_view(x, KH, KW, stride)
-    if x.shape[-1] == 1:
-        view = view[..., 0].transpose(3, 4, 0, 1, 2)  # (KH, KW, N, OH, OW)
-        matrix = matrix.T
-    np.copyto(matrix.reshape(view.shape), view)
-
-
-def fold(matrix, KH, KW, stride, out, buffers):
-    """Add each element of matrix (N*OH*OW, KH*KW*C) to the pixel of out (N, H, W, C) it is of.
-
-    The exact transpose of `windows`; out is overwritten. First down the columns of the windows,
-    then along their rows: KH + KW additions instead of KH * KW.
-    """
-    if array_module(out) is not np:
-        kernels.fold(matrix, KH, KW, stride, out)
-        return
-    N, H, W, C = out.shape
-    SH, SW = stride
-    OH, OW = counts(H, W, KH, KW, stride)
-    if C == 1:
-        columns = matrix.T.reshape(KH, KW, N, OH, OW).transpose(0, 2, 3, 1, 4)
-        rows = buffers.get("fold", (KW, N, H, OW), out.dtype).transpose(1, 2, 0, 3)
-    else:
-        columns = matrix.reshape(N, OH, OW, KH, KW * C).transpose(3, 0, 1, 2, 4)
-        rows = buffers.get("fold", (N, H, OW, KW * C), out.dtype)  # of windows one row high
-    rows[:, OH * SH if KH >= SH else 0 :] = 0  # else every row is in the first windows' strides
-    for i in range(KH):
-        part = rows[:, every(i, OH, SH)]
-        if i < SH:
-            part[...] = columns[i]
-        else:
-            part += columns[i]
-    out.fill(0)
-    if C == 1:
-        for j in range(KW):
-            out[:, :, every(j, OW, SW), 0] += rows[:, :, j]
-        return
-    # Every `apart`-th window does not overlap the one before: whole rows of KW*C numbers can be
-    # added in one go, a longer run than the C numbers of one pixel.
-    view = window_view(out, 1, KW, (1, SW))[:, :, :, 0]  # (N, H, OW, KW, C), pixels shared
-    rows = rows.reshape(view.shape)
-    apart = -(-KW // SW)
-    for first in range(min(apart, OW)):
-        view[:, :, first::apart] += rows[:, :, first::apart]
+def cropped(dx: Array, border: tuple, H: int, W: int) -> Array:
+    """The transpose of `padded`: the (H, W) pixels inside the border."""
+    (top, _), (left, _) = border
+    return dx[:, top : top + H, left : left + W]

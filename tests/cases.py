@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from nn.conv import Conv
 from nn.dropout import Dropout
+from nn.join import Add, Concat
 from nn.linear import Linear
 from nn.network import Network
 from nn.pool import MaxPool
@@ -57,3 +58,34 @@ def small_net(seed=0, dropout=None):
     if dropout:
         layers.insert(7, ("drop", Dropout(dropout)))
     return Network(layers, (12, 14, 2), np.random.default_rng(seed))
+
+
+def branched_net(seed=0):
+    """A residual block, a fire module, and two convolutions of the image itself."""
+    layers = [
+        ("left", Conv(4, 3, pad=1)),
+        ("right", Conv(4, 1), "image"),
+        ("start", Add(), "left", "right"),
+        ("relu1", ReLU()),
+        ("conv2", Conv(4, 3, pad=1)),
+        ("relu2", ReLU()),
+        ("conv3", Conv(4, 3, pad=1)),
+        ("sum", Add(), "conv3", "relu1"),
+        ("relu3", ReLU()),
+        ("pool3", MaxPool(2, 2)),
+        ("squeeze", Conv(2, 1)),
+        ("relu4", ReLU()),
+        ("wide", Conv(3, 1), "relu4"),
+        ("wider", Conv(3, 3, pad=1), "relu4"),
+        ("both", Concat(), "wide", "wider"),
+        ("relu5", ReLU()),
+        ("conv6", Conv(4, 2)),
+        ("pool6", MaxPool((3, 2), 1)),
+        ("fc", Linear(5)),
+    ]
+    rng = np.random.default_rng(seed)
+    net = Network(layers, (8, 9, 2), rng)
+    for name, w in net.params().items():
+        if name.endswith(".b"):  # not 0: a dead pixel would be at the kink of the next ReLU
+            w[...] = rng.standard_normal(w.shape)
+    return net

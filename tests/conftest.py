@@ -8,7 +8,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-import nn  # noqa: F401  isort: split  (before NumPy: see nn/threads.py)
+from fast.device import gpu_problem
 from nn import backend
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=100)
@@ -21,7 +21,7 @@ def xp(request):
     """NumPy, and CuPy where there is a GPU."""
     if request.param == "numpy":
         return np
-    problem = backend.gpu_problem()
+    problem = gpu_problem()
     if problem:
         pytest.skip(f"not run on CuPy: {problem}")
     return backend.cupy

@@ -48,8 +48,7 @@ def layer_errors(layer, x, rng, eps=PIECEWISE_LINEAR, **forward):
         return float((layer.forward(x, **forward) * upstream).sum())
 
     layer.forward(x, **forward)
-    dx = layer.backward(upstream).copy()
-    grads = {name: grad.copy() for name, grad in layer.grads.items()}
+    dx, grads = layer.backward(upstream), layer.gradients(upstream)
     assert set(grads) == set(layer.params)
     errors = {"x": relative_error(dx, numerical_gradient(loss, x, eps))}
     for name, parameter in layer.params.items():

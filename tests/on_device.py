@@ -14,10 +14,9 @@ class OnDevice:
         self.layer.params = {name: self.xp.asarray(w) for name, w in self.params.items()}
         return to_host(self.layer.forward(self.xp.asarray(x), train))
 
-    def backward(self, dy, param_grads=True, input_grad=True):
-        dx = self.layer.backward(self.xp.asarray(dy), param_grads, input_grad)
-        return None if dx is None else to_host(dx)
+    def backward(self, dy):
+        return to_host(self.layer.backward(self.xp.asarray(dy)))
 
-    @property
-    def grads(self):
-        return {name: to_host(grad) for name, grad in self.layer.grads.items()}
+    def gradients(self, dy):
+        grads = self.layer.gradients(self.xp.asarray(dy))
+        return {name: to_host(grad) for name, grad in grads.items()}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.runs.chains import Chains
-from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
+from hmc.diagnostics import autocorrelation, effective_draws, split_rhat
 from hmc.forecast import forecast
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
@@ -106,11 +106,11 @@ def ar1(rho, n, m, rng):
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, -0.4])
-def test_effective_sample_size_of_autoregressive_chains(rho):
+def test_effective_draws_of_autoregressive_chains(rho):
     """n m (1 - rho) / (1 + rho)."""
     draws = ar1(rho, 8, 4000, np.random.default_rng(0))
     expected = 8 * 4000 * (1 - rho) / (1 + rho)
-    assert effective_sample_size(draws) == pytest.approx(expected, rel=0.15)
+    assert effective_draws(draws) == pytest.approx(expected, rel=0.15)
     correlation = autocorrelation(draws).mean(axis=0)
     np.testing.assert_allclose(correlation[:4], rho ** np.arange(4), atol=0.03)
     assert split_rhat(draws) == pytest.approx(1, abs=0.02)
@@ -120,18 +120,18 @@ def test_diagnostics_see_chains_that_disagree_or_stand_still():
     rng = np.random.default_rng(0)
     apart = rng.standard_normal((4, 500)) + np.array([0, 0, 0, 5.0])[:, None]
     assert split_rhat(apart) > 1.5
-    assert effective_sample_size(apart) < 20
+    assert effective_draws(apart) < 20
     trend = rng.standard_normal((4, 500)) + np.linspace(0, 5, 500)
     assert split_rhat(trend) > 1.4
     still = np.ones((4, 500))
     assert math.isnan(split_rhat(still))
     for still in (np.full((4, 25), 0.1), np.repeat([[0.1], [0.7], [1e6]], 50, axis=1)):
         assert math.isnan(split_rhat(still))  # whatever the rounding of a mean of equal numbers
-        assert math.isnan(effective_sample_size(still))
+        assert math.isnan(effective_draws(still))
         assert np.isnan(autocorrelation(still)).all()
-    assert math.isnan(effective_sample_size(still))
+    assert math.isnan(effective_draws(still))
     assert math.isnan(split_rhat(rng.standard_normal((4, 3))))
-    assert effective_sample_size(rng.standard_normal((1, 400))) == pytest.approx(400, rel=0.4)
+    assert effective_draws(rng.standard_normal((1, 400))) == pytest.approx(400, rel=0.4)
 
 
 def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0, temperature=1.0):
@@ -162,7 +162,7 @@ def test_chains_end_at_their_own_temperature(heat, final):
         chains.step()
         temperatures.append(chains.sampler.temperature / final)
         spreads.append(chains.state.x.std() / final**0.5)
-        energy = 50 * (chains.state.x**2).sum(axis=1) / final
+        energy = 50 * (chains.state.x**2).sum(axis=1)
         np.testing.assert_allclose(chains.energy(), energy, rtol=1e-6)
     assert temperatures[79:] == [1.0] * 81
     assert temperatures[0] == pytest.approx(heat ** (1 - 1 / 80))

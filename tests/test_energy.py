@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from fast.cpu import CPU
+from fast.cpu.team import Team
 from hmc.energy import NodeEnergy, rounding_error
 from hmc.sampler import HMC
 from nn.backend import to_host
 from nn.conv import Conv
 from nn.linear import Linear
 from nn.network import Network
-from nn.parallel import ParallelNetwork
 from nn.pool import MaxPool
 from nn.relu import ReLU
 
@@ -33,15 +34,16 @@ def test_energy_of_a_node(xp, layer, unit, position):
     """The value by its formula, the gradient by differences; one unit, or one for each chain."""
     rng = np.random.default_rng(2)
     net = small_net().to(xp, np.float64)
-    sigma, T = 1.5, 0.2
-    energy = NodeEnergy(net, layer, unit, position, sigma, T)
+    sigma = 1.5
+    energy = NodeEnergy(net, layer, unit, position, sigma)
     x = rng.standard_normal((4, 10, 12, 2))
     value, gradient = (to_host(a).copy() for a in energy(xp.asarray(x)))
     f = to_host(net.bottom_up(xp.asarray(x), to=layer))
     place = tuple(s // 2 for s in f.shape[1:3]) if f.ndim == 4 else ()
     score = f[(np.arange(4), *(position or place), np.broadcast_to(unit, 4))]
     square = (x**2).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(value, (square / (2 * sigma**2) - score) / T)
+    np.testing.assert_allclose(value, square / (2 * sigma**2) - score)
+    np.testing.assert_allclose(to_host(energy.reference(xp.asarray(x))) - value, score)
     for _ in range(4):
         d = rng.standard_normal(x.shape)
         up = to_host(energy(xp.asarray(x + 1e-6 * d))[0])
@@ -56,7 +58,7 @@ def test_energy_by_processes_is_the_same():
     x = np.random.default_rng(0).standard_normal((40, 10, 12, 2))
     units = np.arange(40) % 3
     value, gradient = NodeEnergy(net, "fc", units)(x)
-    value2, gradient2 = NodeEnergy(ParallelNetwork(net, 3), "fc", units)(x)
+    value2, gradient2 = NodeEnergy(Team(net, CPU, 3), "fc", units)(x)
     np.testing.assert_allclose(value, value2, rtol=1e-12)
     np.testing.assert_allclose(gradient, gradient2, rtol=1e-10, atol=1e-12)
 
@@ -72,10 +74,10 @@ def test_one_energy_serves_any_number_of_chains():
 
 def test_rounding_error_is_measured():
     x = np.random.default_rng(0).standard_normal((4, 10, 12, 2)).astype(np.float32)
-    single = NodeEnergy(small_net(), "fc", 0, temperature=1e-3)
-    double = NodeEnergy(small_net().to(np, np.float64), "fc", 0, temperature=1e-3)
+    single = NodeEnergy(small_net(), "fc", 0)
+    double = NodeEnergy(small_net().to(np, np.float64), "fc", 0)
     error = rounding_error(single, double, x)
-    assert 0 < error < 0.05
+    assert 0 < error < 5e-5
 
 
 def test_flat_scores_are_noticed_at_any_sigma():
@@ -104,7 +106,7 @@ def test_nodes_that_are_not_there():
 def test_a_chain_that_diverges_is_rejected_without_noise():
     """Warnings are errors in these tests: overflow in a trajectory must not raise one."""
     net = small_net()
-    hmc = HMC(NodeEnergy(ParallelNetwork(net, 2), "fc", 0), 1e30, 20)
+    hmc = HMC(NodeEnergy(Team(net, CPU, 2), "fc", 0), 1e30, 20)
     state = hmc.start(np.ones((20, 10, 12, 2), np.float32))
     state, info = hmc.step(state, np.random.default_rng(0))
     assert info["divergent"].all()

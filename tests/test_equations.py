@@ -32,5 +32,5 @@ def test_each_equation_has_a_home(number):
 def test_the_documents_name_what_is_there():
     for document in ("derivations.md", "notation.md"):
         text = (ROOT / "docs" / document).read_text()
-        for name in re.findall(r"`((?:nn|losses|hmc|data)/\w+\.py)`", text):
+        for name in re.findall(r"`((?:nn|losses|hmc|fast|app)/[\w/]+\.py)`", text):
             assert (ROOT / name).exists(), name

@@ -1,4 +1,4 @@
-"""The CUDA kernels against the array versions: on a GPU, or as C++ where there is none."""
+"""The CUDA kernels against the textbook: on a GPU, or as C++ where there is none."""
 
 import ctypes
 import re
@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nn import kernels, pool, windows
-from nn.buffers import Buffers
+from fast.cpu import windows
+from fast.gpu import kernels
+from fast.room import Room
 from nn.linear import Linear
 from nn.lrn import LRN
 from nn.network import Network
+from nn.pool import MaxPool
 from nn.relu import ReLU
 from nn.sgd import SGD
 from tests.cases import seeds
@@ -125,14 +127,14 @@ def test_windows_and_fold(on_cpu, case, dtype):
     x = whole[..., 1 : 1 + C]  # some of the channels, as with groups
     OH, OW = ((n - k) // s + 1 for n, k, s in zip((H, W), (KH, KW), stride, strict=True))
     matrix = np.full((N * OH * OW, KH * KW * C), np.nan, dtype)
-    kernels.windows(x, KH, KW, stride, matrix)
-    expected = windows.window_matrix(N, OH, OW, KH, KW, C, dtype, Buffers(), np)
-    windows.windows(x, KH, KW, stride, expected)
+    kernels.copy_windows(x, (KH, KW), stride, matrix)
+    expected = windows.window_matrix(N, OH, OW, (KH, KW), C, dtype, Room())
+    windows.copy_windows(x, (KH, KW), stride, expected)
     np.testing.assert_array_equal(matrix, expected)
     matrix[...] = expected[...] = rng.integers(-9, 9, matrix.shape)  # sums are exact
     out, plain = whole.copy(), whole.copy()
-    kernels.fold(matrix, KH, KW, stride, out[..., 1 : 1 + C])
-    windows.fold(expected, KH, KW, stride, plain[..., 1 : 1 + C], Buffers())
+    kernels.fold_windows(matrix, (KH, KW), stride, out[..., 1 : 1 + C])
+    windows.fold_windows(expected, (KH, KW), stride, plain[..., 1 : 1 + C], Room())
     np.testing.assert_array_equal(out, plain)
 
 
@@ -140,26 +142,25 @@ def test_windows_and_fold(on_cpu, case, dtype):
 def test_max_pool_and_unpool(on_cpu, case, ceil, values):
     kernel, stride, pad, shape, rng = case
     x = rng.integers(0, values, shape).astype(np.float32)  # with ties, or nearly without
-    geometry = pool.pool_geometry(*shape[1:3], kernel, stride, pad, ceil)
-    expected, expected_argmax = pool.max_pool(x, kernel, stride, pad, ceil)
+    layer = MaxPool(kernel, stride, pad, ceil)
+    expected, expected_argmax = layer.forward(x), layer.argmax
+    (top, _), (left, _) = pad
     value, argmax = np.empty(expected.shape, np.float32), np.empty(expected.shape, np.uint8)
-    kernels.max_pool(x, geometry, value, argmax)
+    kernels.max_pool(x, kernel, stride, top, left, value, argmax)
     np.testing.assert_array_equal(value, expected)
     np.testing.assert_array_equal(argmax, expected_argmax)
     dy = rng.integers(-9, 9, (*value.shape[:3], value.shape[3] + 1)).astype(np.float32)[..., 1:]
     dx = np.empty(shape, np.float32)
-    (top, _), (left, _) = pad
     kernels.argmax_unpool(dy, argmax, kernel, stride, top, left, dx)
-    plain = pool.argmax_unpool(dy, argmax, shape, kernel, stride, pad)
-    np.testing.assert_array_equal(dx, plain)
+    np.testing.assert_array_equal(dx, layer.backward(dy))
 
 
 def test_a_nan_is_the_maximum(on_cpu):
     x = np.array([1, np.nan, 3, 2], np.float32).reshape(1, 2, 2, 1)
     value, argmax = np.empty((1, 1, 1, 1), np.float32), np.empty((1, 1, 1, 1), np.uint8)
-    kernels.max_pool(x, pool.pool_geometry(2, 2, 2, 2, 0, True), value, argmax)
+    kernels.max_pool(x, (2, 2), (2, 2), 0, 0, value, argmax)
     assert np.isnan(value).all()
-    assert np.isnan(pool.max_pool(x, 2, 2)[0]).all()
+    assert np.isnan(MaxPool(2, 2).forward(x)).all()
 
 
 @given(across=st.booleans(), size=st.sampled_from([1, 3, 5]), seed=seeds)
@@ -169,14 +170,11 @@ def test_lrn(on_cpu, across, size, seed):
     x = rng.standard_normal((2, *rng.integers(1, 6, 3)))
     dy = rng.standard_normal(x.shape)
     y, dx = layer.forward(x), layer.backward(dy)
-    found = SimpleNamespace(**{n: np.empty_like(x) for n in ("scale", "power", "y", "dx")})
-    share = layer.alpha / layer.neighbours
-    kernels.lrn(x, found.scale, found.power, found.y, size, across, share, layer.beta, layer.k)
-    np.testing.assert_allclose(found.y, y, rtol=1e-12)
-    kernels.lrn_backward(
-        dy, x, found.scale, found.power, found.y, found.dx, size, across, 2 * layer.beta * share
-    )
-    np.testing.assert_allclose(found.dx, dx, rtol=1e-9, atol=1e-12)
+    s, power, found_y, found_dx = (np.empty_like(x) for _ in range(4))
+    kernels.lrn(layer, x, s, power, found_y)
+    np.testing.assert_allclose(found_y, y, rtol=1e-12)
+    kernels.lrn_backward(layer, dy, x, s, power, found_y, found_dx)
+    np.testing.assert_allclose(found_dx, dx, rtol=1e-9, atol=1e-12)
 
 
 @given(dtype=st.sampled_from([np.float32, np.float64]), seed=seeds)
@@ -196,14 +194,13 @@ def test_sgd(on_cpu, dtype, seed):
     layer = Linear(3)
     layer.rates = {"w": (2.0, 3.0), "b": (1.0, 1.0)}
     net = Network([("fc", layer)], (2, 2, 1), rng).to(np, dtype)
-    sgd = SGD(net, lr=0.1, momentum=0.9, weight_decay=0.3)
+    sgd = SGD(net, momentum=0.9, weight_decay=0.3)
     w, g = layer.params["w"], rng.standard_normal((4, 3)).astype(dtype)
     V = sgd.velocity["fc.w"]
     V[...] = rng.standard_normal(V.shape)
     found = SimpleNamespace(w=w.copy(), V=V.copy())
     kernels.sgd(found.w, found.V, g, 0.1, 2, 0.9, 3 * 0.3)  # 2: an integer will do
-    layer.grads = {"w": g, "b": np.zeros(3, dtype)}
-    sgd.update(0.1)
+    sgd.step({"fc.w": g}, 0.1)
     tolerance = 1e-5 if dtype == np.float32 else 1e-13
     np.testing.assert_allclose(found.V, V, tolerance, tolerance)
     np.testing.assert_allclose(found.w, w, tolerance, tolerance)

@@ -57,7 +57,7 @@ def test_loss_falls(tmp_path, colours, net, mode):
     assert min(losses[-2:]) < losses[0] - 0.2
     model = load_npz(tmp_path / "run" / "model.npz")
     assert model["fc8.b"].shape == (3,)
-    assert model["input_mean"].shape == open_network(net, up_to="conv1")[0].input_shape
+    assert model["input_mean"].shape == open_network(net, up_to="conv1").input_shape
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nn.average_pool import AveragePool, GlobalAveragePool
 from nn.conv import Conv
 from nn.dropout import Dropout
+from nn.join import Add, Concat
 from nn.linear import Linear
 from nn.lrn import LRN
 from nn.pool import MaxPool, argmax_unpool, max_pool
@@ -81,12 +82,9 @@ def test_unpool_is_the_transpose_of_taking_the_maxima(xp, case):
     def take(u):
         return np.tensordot(A, u, u.ndim).reshape(argmax.shape)
 
-    def unpool(v):
-        xp_argmax = xp.asarray(argmax.astype(np.uint8))
-        dx = argmax_unpool(xp.asarray(v), xp_argmax, shape, layer.kernel, layer.stride, layer.pad)
-        return np.asarray(dx.tolist()).reshape(shape)
-
-    assert adjoint_error(take, unpool, x, rng) < 1e-12
+    on = OnDevice(layer, xp)
+    on.forward(x)
+    assert adjoint_error(take, on.backward, x, rng) < 1e-12
 
 
 @given(seed=seeds, shape=st.tuples(*[st.integers(1, 4)] * 4))
@@ -141,19 +139,20 @@ def test_conv_by_hand(xp):
     x = np.arange(9.0).reshape(1, 3, 3, 1)
     # 0*1 + 1*2 + 3*3 + 4*4 + 10 = 37: a correlation, the kernel is not flipped
     np.testing.assert_array_equal(layer.forward(x)[0, :, :, 0], [[37, 47], [67, 77]])
-    dx = layer.backward(np.array([1.0, 0, 0, 2]).reshape(1, 2, 2, 1))
+    dy = np.array([1.0, 0, 0, 2]).reshape(1, 2, 2, 1)
+    dx, grads = layer.backward(dy), layer.gradients(dy)
     np.testing.assert_array_equal(dx[0, :, :, 0], [[1, 2, 0], [3, 6, 4], [0, 6, 8]])
-    np.testing.assert_array_equal(layer.grads["w"][:, :, 0, 0], [[8, 11], [17, 20]])
-    np.testing.assert_array_equal(layer.grads["b"], [3])
+    np.testing.assert_array_equal(grads["w"][:, :, 0, 0], [[8, 11], [17, 20]])
+    np.testing.assert_array_equal(grads["b"], [3])
 
 
 def test_pool_ties_go_to_the_first_in_row_order(xp):
     x = np.array([[1.0, 7, 7], [7, 0, 7], [2, 7, 7]]).reshape(1, 3, 3, 1)
-    value, argmax = max_pool(xp.asarray(x), 3, 3)
+    value, argmax = max_pool(xp.asarray(x), (3, 3), (3, 3), 1, 1)
     assert (value.item(), argmax.item()) == (7, 1)
-    value, argmax = max_pool(xp.asarray(x), 2, 1)
+    value, argmax = max_pool(xp.asarray(x), (2, 2), (1, 1), 2, 2)
     np.testing.assert_array_equal(np.array(argmax.tolist())[0, :, :, 0], [[1, 0], [0, 1]])
-    dx = argmax_unpool(xp.ones((1, 2, 2, 1)), argmax, x.shape, 2, 1)
+    dx = argmax_unpool(xp.ones((1, 2, 2, 1)), argmax, x.shape, (2, 2), (1, 1))
     np.testing.assert_array_equal(
         np.array(dx.tolist())[0, :, :, 0], [[0, 2, 0], [1, 0, 1], [0, 0, 0]]
     )
@@ -218,7 +217,7 @@ def test_nothing_accumulates_and_batches_may_shrink(xp, name):
     def run(x):
         y = layer.forward(x).copy()
         dx = layer.backward(np.sin(y)).copy()
-        return [y, dx, *(g.copy() for g in layer.grads.values())]
+        return [y, dx, *layer.gradients(np.sin(y)).values()]
 
     first = run(x)
     run(x[:2])
@@ -234,33 +233,34 @@ def test_float32_stays_float32(xp, name):
     x = xp.ones((2, 6, 7, 2), xp.float32)
     layer.params = {key: xp.asarray(w) for key, w in layer.params.items()}
     y = layer.forward(x)
-    dx = layer.backward(y.copy())
-    assert {a.dtype for a in (y, dx, *layer.params.values(), *layer.grads.values())} == {
-        np.dtype("float32")
-    }
+    arrays = y, layer.backward(y), *layer.params.values(), *layer.gradients(y).values()
+    assert {a.dtype for a in arrays} == {np.dtype("float32")}
 
 
-def test_a_large_batch_is_the_same_as_its_images_alone(xp):
-    """Conv works through a large batch in pieces."""
-    rng = np.random.default_rng(5)
-    layer = Conv(4, 5)
-    set_params(layer, (1, 20, 21, 3), rng)
-    layer = OnDevice(layer, xp)
-    x = rng.standard_normal((60, 20, 21, 3))
-    y = layer.forward(x).copy()
-    upstream = rng.standard_normal(y.shape)
-    dx = layer.backward(upstream).copy()
-    dw = layer.grads["w"].copy()
-    total = 0
-    for n in range(len(x)):
-        np.testing.assert_allclose(
-            layer.forward(x[n : n + 1]), y[n : n + 1], rtol=1e-10, atol=1e-12
-        )
-        np.testing.assert_allclose(
-            layer.backward(upstream[n : n + 1]), dx[n : n + 1], rtol=1e-10, atol=1e-12
-        )
-        total = total + layer.grads["w"]
-    assert relative_error(dw, total) < 1e-13
+def test_layers_without_parameters_say_so():
+    for layer in (Conv(2, 3), Linear(2)):
+        with pytest.raises(ValueError, match="no parameters yet: call initialize first"):
+            layer.forward(np.zeros((1, 5, 5, 1)))
+
+
+def test_joins(xp):
+    rng = np.random.default_rng(0)
+    a, b = (xp.asarray(rng.standard_normal((2, 3, 4, C))) for C in (1, 2))
+    both = Concat()
+    assert both.output_shape([a.shape[1:], b.shape[1:]]) == (3, 4, 3)
+    y = both.forward([a, b])
+    assert (y[..., :1] == a).all()
+    assert (y[..., 1:] == b).all()
+    da, db = both.backward(y)
+    assert (da == a).all()
+    assert (db == b).all()
+    add = Add()
+    assert (add.forward([a, a, a]) == 3 * a).all()
+    assert [d is a for d in add.backward(a)] == [True] * 3
+    with pytest.raises(ValueError, match="only maps of one shape can be added"):
+        add.output_shape([(3, 4, 1), (3, 4, 2)])
+    with pytest.raises(ValueError, match="must be of one size"):
+        both.output_shape([(3, 4, 1), (3, 5, 1)])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from nn.nets import NETS, build
+from app.formats.net import open_network
+from nn.canvas import on_canvas, receptive_field
+from nn.nets import NETS
 
 SIZES = {
     "lenet": (431_080, {"conv1": (24, 24, 20), "pool2": (4, 4, 50), "fc2": (10,)}),
@@ -41,34 +43,34 @@ SIZES = {
 @pytest.mark.parametrize("name", NETS)
 def test_sizes_and_parameters(name):
     count, shapes = SIZES[name]
-    net = build(name)
-    assert sum(w.size for w in net.named().values()) == count
+    net = open_network(name)
+    assert sum(w.size for w in net.params().values()) == count
     assert {layer: net.shapes[layer] for layer in shapes} == shapes
 
 
 def test_caffes_fillers_biases_and_rates():
-    net = build("alexnet", up_to="conv2")
+    net = open_network("alexnet", up_to="conv2")
     w, b = net.layers["conv2"].params["w"], net.layers["conv2"].params["b"]
     assert w.dtype == np.float32
     assert w.shape == (5, 5, 48, 256)  # two groups
     assert abs(w.std() - 0.01) < 4 * 0.01 / np.sqrt(2 * w.size)
     np.testing.assert_array_equal(b, np.float32(0.1))
     assert net.layers["conv2"].rates == {"w": (1, 1), "b": (2, 0)}
-    assert net.receptive_field("conv2") == (51, 51)
+    assert receptive_field(net, "conv2") == (51, 51)
 
 
 def test_receptive_fields_of_alexnet():
-    net = build("alexnet-torchvision", up_to="conv5")
-    fields = [net.receptive_field(f"conv{i}") for i in range(1, 6)]
+    net = open_network("alexnet-torchvision", up_to="conv5")
+    fields = [receptive_field(net, f"conv{i}") for i in range(1, 6)]
     assert fields == [(n, n) for n in (11, 51, 99, 131, 163)]
 
 
 def test_a_node_in_its_field_is_the_node_in_the_midst_of_an_image():
     """Padding of the layers below is at the border of the image, not of the field."""
-    net = build("alexnet-torchvision", up_to="conv3")
+    net = open_network("alexnet-torchvision", up_to="conv3")
     x = np.random.default_rng(0).random((1, 224, 224, 3), np.float32)
     whole = net.bottom_up(x)[0, 6, 6]
-    field = net.up_to("conv3", net.receptive_field("conv3"))
+    field, _ = on_canvas(net, "conv3")
     assert field.shapes["conv3"] == (1, 1, 384)
     first = (
         4 * 2 * (2 * (6 - 1) - 2) - 2
@@ -82,6 +84,6 @@ def test_a_node_in_its_field_is_the_node_in_the_midst_of_an_image():
 
 
 def test_the_lower_part():
-    assert list(build("lenet", up_to="pool1").layers) == ["conv1", "pool1"]
+    assert list(open_network("lenet", up_to="pool1").layers) == ["conv1", "pool1"]
     with pytest.raises(ValueError, match="no layer 'conv9'; this net has conv1, "):
-        build("lenet", up_to="conv9")
+        open_network("lenet", up_to="conv9")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nn import products
+from fast.gpu import products
 from tests.cases import seeds
 
 # gemm as BLAS defines it: matrices column by column, C = alpha op(A) op(B) + beta C; op = 1: A^T.

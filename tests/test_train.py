@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,14 +14,15 @@ from app.data.images import Images
 from app.formats.npz import load_npz
 from app.options.train_settings import DEFAULTS, complete
 from app.runs.folder import RunFolder
+from app.runs.resume import restore_training, training_state
 from app.runs.training import Training
+from fast.cpu.threads import BLAS_VARIABLES
+from fast.device import gpu_problem
 from losses.generative import intercepts
-from nn.backend import gpu_problem
 from nn.dropout import Dropout
 from nn.linear import Linear
 from nn.network import Network
 from nn.relu import ReLU
-from nn.threads import BLAS_VARIABLES
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, rows, same_weights, until_finished
 from train import run_epoch, show
@@ -110,14 +112,14 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
     resumed = small_training(small_images, epochs=3, switch_epoch=1)
     while resumed.epoch <= 3:
         run_epoch(resumed, run, ["a signal"])  # one step, then stop
-        run.save_checkpoint(*resumed.state())
+        run.save_checkpoint(*training_state(resumed))
         resumed = small_training(small_images, epochs=3, switch_epoch=1)
-        run.load_checkpoint(resumed.restore)
+        run.load_checkpoint(partial(restore_training, resumed))
         if resumed.batch == 5:
             run_epoch(resumed, run, [])  # only the end of the epoch is left
     os.close(run.lock)
-    for name, w in whole.network.named().items():
-        np.testing.assert_array_equal(w, resumed.network.named()[name])
+    for name, w in whole.network.params().items():
+        np.testing.assert_array_equal(w, resumed.network.params()[name])
     for a, b in zip(whole.rows, resumed.rows, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
 
@@ -235,7 +237,7 @@ def test_switch_by_effective_sample_size(small_images):
         run_epoch(training, RunFolder("unused"), [])
     assert stages == ["GG"] + ["DG"] * 5
     assert training.rows[0]["ess"] < 0.999
-    assert training.sgd.lr == 0.003
+    assert training.lr == 0.003
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
@@ -321,19 +323,26 @@ def test_help_explains_each_option():
     assert "examples:" in text
 
 
-def test_all_cores_are_used():
-    """nn is imported before NumPy, so that the batch is split and BLAS left on one thread."""
+@pytest.mark.parametrize("first", ["import numpy", "import threadpoolctl"])
+def test_all_cores_are_used_and_blas_keeps_to_one(first):
+    """A process for each core, and BLAS on one thread each, whatever was imported first."""
     environment = {k: v for k, v in os.environ.items() if k not in BLAS_VARIABLES}
-    code = "import train; print(train.nn.threads.THREADS)"
+    code = f"""{first}
+import threadpoolctl
+from app.options.train_settings import DEFAULTS
+from app.formats.net import open_network
+from fast import engine
+engine(open_network("lenet")[0], threads=DEFAULTS["threads"])
+blas = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+print(DEFAULTS["threads"], *blas)"""
+    asked = [sys.executable, "-c", code]
     result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+        asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert int(result.stdout) == len(os.sched_getaffinity(0))
+    cores, *blas = map(int, result.stdout.split())
+    assert cores == len(os.sched_getaffinity(0))
+    assert blas
+    assert set(blas) == {1}
 
 
 @pytest.mark.slow

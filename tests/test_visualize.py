@@ -6,12 +6,14 @@ import resource
 import shlex
 import signal
 import subprocess
+from copy import copy
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.data.load import load
+from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
 from app.options.visualize import two_numbers, units
 from app.options.visualize_settings import PRESETS, complete
@@ -19,7 +21,6 @@ from app.pictures.images import displayed, mosaic
 from app.runs.node import NodeChains, load_network
 from benchmarks.judge import judge
 from hmc.energy import NodeEnergy, rounding_error
-from nn.nets import build
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command, until_finished
 
@@ -217,7 +218,7 @@ def test_position_looks_where_it_says(tmp_path):
         (["--weights", ROOT / "README.md"], ["README.md is not a sound .npz file"]),
         (["--out", ROOT / "nn"], ["not empty and holds no run"]),
         (["--resume", "/no/such/run"], ["nothing to resume"]),
-        (["--chains", "100000", "--unit", "0-9"], ["; about --chains", "instead of 100000"]),
+        (["--chains", "100000", "--unit", "0-9"], ["out of memory", "; lower --chains"]),
     ],
 )
 def test_errors_are_one_line(tmp_path, options, parts):
@@ -284,17 +285,18 @@ def test_few_iterations_are_said_to_be_few(tmp_path):
 def test_rounding_is_checked_chain_by_chain(monkeypatch):
     """In float64, all chains at once would need more memory than they did when they ran."""
     settings = complete({"chains": 3, "unit": [1, 7], "iterations": 4, "threads": 1})
-    chains = NodeChains(settings, load_network(settings), np)
+    chains = NodeChains(settings, *load_network(settings), np)
     for _ in range(4):
         chains.step()
-    energy = chains.sampler.energy
-    network = chains.network.replica().to(np, np.float64)
-    args = energy.layer, energy.unit, energy.position or None, energy.sigma, energy.temperature
-    expected = rounding_error(energy, NodeEnergy(network, *args), chains.state.x)
+    node, z = chains.node, chains.state.x
+    exact_q = copy(chains.reference).to(np, np.float64)
+    network = chains.network.up_to(node.layer).to(np, np.float64)
+    exact = NodeEnergy(network, node.layer, node.unit, node.position or None, exact_q)
+    expected = rounding_error(node, exact, z) / chains.sampler.temperature
     sizes = []
     call = NodeEnergy.__call__
     monkeypatch.setattr(
-        NodeEnergy, "__call__", lambda self, x: (sizes.append(len(x)), call(self, x))[1]
+        NodeEnergy, "__call__", lambda self, z: (sizes.append(len(z)), call(self, z))[1]
     )
     assert chains.rounding() == pytest.approx(expected, rel=0.5)
     assert sizes == [1] * 6
@@ -302,8 +304,8 @@ def test_rounding_is_checked_chain_by_chain(monkeypatch):
 
 def test_a_net_of_another_size_brings_its_shape(tmp_path):
     """train.py writes the input's shape beside the weights."""
-    net = build("lenet", (32, 30, 1), 4)
-    save_npz(tmp_path / "m.npz", net.named() | {"input_shape": np.array([32, 30, 1])})
+    net = open_network("lenet", input_shape=(32, 30, 1), classes=4)
+    save_npz(tmp_path / "m.npz", net.params() | {"input_shape": np.array([32, 30, 1])})
     result = run(
         "--weights",
         tmp_path / "m.npz",

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from app.formats.net import load_arrays, open_network
-from app.formats.npz import load_npz, save_npz, save_weights
+from app.formats.net import open_network
+from app.formats.npz import load_npz, save_npz
+from app.formats.weights import load_weights, save_weights
 from app.options.visualize_settings import complete
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line
@@ -57,9 +58,9 @@ def test_defaults_of_a_net():
 
 def test_sigma_is_in_units_of_the_input(tmp_path):
     """A net that takes pixels of 0 .. 255 needs a larger sigma than one that takes 0 .. 1."""
-    net, _ = open_network("lenet")
+    net = open_network("lenet")
     for scale in (1 / 256, 1.0):
-        save_weights(tmp_path / "m.npz", net.named(), (28, 28, 1), scale, 0.0, "rgb")
+        save_weights(tmp_path / "m.npz", net.params(), (28, 28, 1), scale, 0.0, "rgb")
         settings = complete({"weights": str(tmp_path / "m.npz")})
         assert settings["sigma"] == pytest.approx(512 * scale)
     assert complete({"weights": str(tmp_path / "m.npz"), "sigma": 3.0})["sigma"] == 3
@@ -73,7 +74,7 @@ def test_list_layers():
     listed = run("--weights", EXPORTED / "lenet.onnx", "--list-layers")
     assert listed.returncode == 0, listed.stderr
     names = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
-    assert names == list(open_network(str(EXPORTED / "lenet.onnx"))[0].layers)
+    assert names == list(open_network(str(EXPORTED / "lenet.onnx")).layers)
 
 
 @pytest.mark.parametrize("name", ["two_layers", "lenet", "alexnet", "vgg"])
@@ -88,7 +89,7 @@ def test_samples_from_an_onnx_file(tmp_path, name):
 
 
 def test_weights_of_the_lower_part_alone(tmp_path):
-    arrays, images = load_arrays(ROOT / "assets" / "alexnet-torchvision-conv.npz")
+    arrays, images = load_weights(ROOT / "assets" / "alexnet-torchvision-conv.npz")
     assert images["shape"] == (224, 224, 3)
     names = {"conv1.w": "features.0.weight", "conv1.b": "features.0.bias"}
     state = {
@@ -96,8 +97,8 @@ def test_weights_of_the_lower_part_alone(tmp_path):
         for name in names
     }
     save_npz(tmp_path / "torch.npz", state)
-    net, _ = open_network("alexnet-torchvision", tmp_path / "torch.npz", up_to="conv1")
-    np.testing.assert_array_equal(net.named()["conv1.w"], arrays["conv1.w"])
+    net = open_network("alexnet-torchvision", tmp_path / "torch.npz", up_to="conv1")
+    np.testing.assert_array_equal(net.params()["conv1.w"], arrays["conv1.w"])
     result = run(*ALEXNET, "--weights", tmp_path / "torch.npz", "--layer", "conv2", "--unit", 0)
     assert_one_line(result, 2, "torch.npz", "conv2.w is missing", "conv2.b is missing")
 
@@ -131,8 +132,8 @@ def test_an_onnx_file_that_leaves_the_size_open(tmp_path):
 
 
 def test_units_by_class_name(tmp_path):
-    net, _ = open_network("cifar10-quick", classes=1000)
-    save_weights(tmp_path / "m.npz", net.named(), (32, 32, 3), 1.0, 0.0, "bgr")
+    net = open_network("cifar10-quick", classes=1000)
+    save_weights(tmp_path / "m.npz", net.params(), (32, 32, 3), 1.0, 0.0, "bgr")
     options = ["--net", "cifar10-quick", "--weights", tmp_path / "m.npz", *QUICK]
     result = run(*options, "--unit", "starfish,hen", "--out", tmp_path / "v")
     assert result.returncode == 0, result.stderr
@@ -154,7 +155,7 @@ def test_units_by_class_name(tmp_path):
         ([*ALEXNET, "--unit", "900"], ["layer conv5 has units 0 .. 255, not 900"]),
         (
             [*ALEXNET, "--weights", "assets/lenet-dg.npz"],
-            ["lenet-dg.npz", "these weights do not fit"],
+            ["lenet-dg.npz: images of 28 x 28 x 1 do not fit the net"],
         ),
         (["--heat", 10, "--step-size", 0.1], ["--heat does not go with a step size that is fixed"]),
     ],

@@ -1,71 +1,138 @@
-"""Nets with their weights, from a table or a file."""
+"""A net with its weights, from a table or a file: what is in a file is read once."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from app.formats.npz import load_weights
+from app.console import by
+from app.formats.onnx.graph import Graph
 from app.formats.onnx.reader import onnx_input_shape, read_onnx
-from app.formats.torchvision import from_torchvision, is_torchvision, load_safetensors
-from nn.nets import NETS, cut, table
+from app.formats.onnx.shapes import LARGEST
+from app.formats.weights import is_onnx, load_weights, real_numbers
+from nn.nets import NETS, table
 from nn.network import Network
 
 
-def is_onnx(path):
-    return str(path).lower().endswith(".onnx")
+@dataclass
+class Source:
+    """A net that was read, and its weights still beside it.
+
+    layers: as Network takes them; network: the same with parameters that take no memory, which
+    tells names and shapes; arrays: {"conv1.w": array, ...}, or None if they are to be drawn at
+    random; pixels: what their file tells of the input, {"scale": ..., "mean": ..., "order": ...};
+    file: where the arrays are from.
+    """
+
+    layers: list
+    network: Network
+    arrays: dict[str, np.ndarray] | None
+    file: str | Path
+    pixels: dict = field(default_factory=dict)
+
+    def filled(self, up_to: str | None = None, seed: int = 0) -> Network:
+        """The net with its weights, or only its part up to a layer: weights above may be missing.
+
+        ValueError if there is no such layer, or the weights do not fit.
+        """
+        names = list(self.network.layers)
+        if up_to not in (None, *names):
+            raise ValueError(f"no layer {up_to!r}; this net has {', '.join(names)}")
+        part = self.network.up_to(up_to or names[-1])
+        if self.arrays is None:
+            layers = [entry for entry in self.layers if entry[0] in part.layers]
+            return Network(layers, part.input_shape, np.random.default_rng(seed))
+        above = {
+            f"{name}.{key}": w
+            for name in self.network.layers.keys() - part.layers.keys()
+            for key, w in self.network.layers[name].params.items()
+        }
+        try:
+            self.network.set_params(above | self.arrays)  # which only looks at their shapes
+        except ValueError as error:
+            shape = by(self.network.input_shape)
+            raise ValueError(f"{self.file}, images of {shape}: {error}") from None
+        for name, layer in part.layers.items():
+            layer.params = {
+                key: np.array(self.arrays[f"{name}.{key}"], np.float32, order="C")
+                for key in layer.params
+            }
+        return part
 
 
-def layers_of(net, input_shape=None, classes=None, filler="xavier"):
-    """(layers [(name, layer), ...], {"conv1.w": array, ...}, input_shape) of a net of NETS, or of
-    the one in an ONNX file; a named net has no arrays yet."""
-    if is_onnx(net):
-        return read_onnx(net, input_shape)
-    return table(net, classes, filler), {}, input_shape or NETS[net].input_shape
+def without_numbers(layers: list, input_shape: tuple) -> Network:
+    """The network of these layers; its parameters are single numbers, repeated."""
+
+    def repeated(shape, rng):
+        return np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), shape, [0] * len(shape))
+
+    layers = copy.deepcopy(layers)
+    for _, layer, *_ in layers:
+        layer.filler = layer.bias_filler = repeated
+    return Network(layers, input_shape, np.random.default_rng(0))
 
 
-def input_shape_of(net):
-    """(H, W, C) of the images that a net of NETS, or the one in an ONNX file, was made for."""
-    return onnx_input_shape(net) if is_onnx(net) else NETS[net].input_shape
+def read_source(
+    net: str | Path | Graph,
+    weights: str | Path | None = None,
+    input_shape: tuple | None = None,
+    classes: int | None = None,
+    filler: str = "xavier",
+) -> Source:
+    """Read a net: a name of NETS, or an ONNX file (or its Graph), which brings its weights.
 
-
-def load_arrays(path):
-    """({"conv1.w": array, ...}, {"shape": ..., "scale": ..., "mean": ..., "order": ...} of the
-    net's input as far as the file tells) from a .npz, .safetensors or .onnx file."""
-    if is_onnx(path):
-        _, arrays, shape = read_onnx(path)
-        return arrays, {"shape": shape}
-    if str(path).lower().endswith(".safetensors"):
-        arrays, images = load_safetensors(path), {}
+    Either takes those of the file `weights` if given. The images are of input_shape, or as a file
+    tells, or as the net was made for. ValueError if a file is not sound, or they do not fit.
+    """
+    arrays, images = load_weights(weights) if weights is not None else (None, {})
+    shape = input_shape or images.get("shape")
+    if isinstance(net, Graph) or is_onnx(net):
+        layers, own, shape = read_onnx(net, shape)
+        file = net.path if isinstance(net, Graph) else net
+        arrays = real_numbers(file, own) if arrays is None else arrays
     else:
-        arrays, images = load_weights(path)
-    return (from_torchvision(arrays) if is_torchvision(arrays) else arrays), images
+        layers, file = table(net, classes or classes_in(arrays, net), filler), net
+        shape = shape or NETS[net].input_shape
+    file = file if weights is None else weights
+    try:
+        if math.prod(shape) > LARGEST:
+            raise ValueError("they are too large")
+        network = without_numbers(layers, shape)
+    except ValueError as error:
+        raise ValueError(f"{file}: images of {by(shape)} do not fit the net: {error}") from None
+    pixels = {key: value for key, value in images.items() if key != "shape"}
+    return Source(layers, network, arrays, file, pixels)
 
 
-def classes_in(arrays, net):
+def graph_or_name(net: str) -> str | Graph:
+    """A name of NETS as it is, an ONNX file as its Graph: so the file is read only once."""
+    return Graph(net) if is_onnx(net) else net
+
+
+def input_shape_of(net: str | Graph) -> tuple:
+    """(H, W, C) of the images that a net of NETS, or of this Graph, was made for."""
+    return onnx_input_shape(net) if isinstance(net, Graph) else NETS[net].input_shape
+
+
+def classes_in(arrays: dict | None, net: str) -> int | None:
     """The number of scores of a named net whose top layer is among the arrays, else None."""
-    top = None if is_onnx(net) else table(net)[-1][0]
-    return arrays[f"{top}.b"].size if f"{top}.b" in arrays else None
+    top = f"{table(net)[-1][0]}.b"
+    return arrays[top].size if arrays is not None and top in arrays else None
 
 
 def open_network(
-    net, weights=None, input_shape=None, classes=None, filler="xavier", seed=0, up_to=None
-):
-    """(Network, what the weights' file tells of its input, see load_arrays).
+    net: str | Path | Graph,
+    weights: str | Path | None = None,
+    input_shape: tuple | None = None,
+    classes: int | None = None,
+    filler: str = "xavier",
+    seed: int = 0,
+    up_to: str | None = None,
+) -> Network:
+    """The net that read_source reads, with its weights, or with random ones drawn from the seed.
 
-    net: a name of NETS, which starts at random, or an ONNX file, which brings its weights; either
-    takes those of the file `weights` if given. With up_to, only the part up to that layer: weights
-    of layers above may be missing. ValueError if the weights do not fit.
+    With up_to, only the part up to that layer: weights of layers above may be missing.
     """
-    arrays, images = load_arrays(weights) if weights else ({}, {})
-    if classes is None:
-        classes = classes_in(arrays, net)
-    layers, own, input_shape = layers_of(net, input_shape or images.get("shape"), classes, filler)
-    arrays = arrays or own
-    part = cut(layers, up_to)
-    network = Network(part, input_shape, np.random.default_rng(seed))
-    above = {name for name, _ in layers[len(part) :]}
-    arrays = {n: w for n, w in arrays.items() if n.rpartition(".")[0] not in above}
-    if arrays:
-        try:
-            network.set_params(arrays)
-        except ValueError as error:
-            raise ValueError(f"{weights or net}: {error}") from None
-    return network, images
+    return read_source(net, weights, input_shape, classes, filler).filled(up_to, seed)

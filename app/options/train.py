@@ -8,7 +8,7 @@ from app.console import OneLineParser, absolute_path, named_path, number, warn
 from app.formats.net import is_onnx
 from app.options.train_settings import DEFAULTS, NET_DEFAULTS, complete, goes_together
 from app.runs.folder import RunFolder, Settings, open_run
-from nn.backend import DEVICES
+from fast.device import DEVICES
 from nn.fillers import FILLERS
 from nn.nets import NETS
 from nn.sgd import POLICIES
@@ -153,6 +153,11 @@ def parser() -> OneLineParser:
         "processes of one thread each that share a batch on the CPU",
         type=number(int, low=1, high=256),
         metavar="N",
+    )
+    option(
+        "--plain",
+        "run the textbook alone (nn/), without what makes it fast (fast/)",
+        action="store_true",
     )
     option(
         "--data",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from fast.cpu.threads import cores
 from nn.nets import NETS
-from nn.threads import THREADS
 
 DEFAULTS = {
     "net": "lenet",
@@ -22,7 +22,8 @@ DEFAULTS = {
     "weights": None,
     "seed": 0,
     "device": "auto",
-    "threads": THREADS,
+    "threads": cores(),
+    "plain": False,
     "data": None,
     "classes": None,
     "limit": None,

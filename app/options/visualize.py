@@ -6,11 +6,19 @@ import sys
 from app import ASSETS
 from app.console import OneLineParser, absolute_path, by, named_path, number
 from app.options.train import net
-from app.options.visualize_settings import DEFAULTS, PRESETS, complete, described
+from app.options.visualize_settings import (
+    DEFAULTS,
+    PRESETS,
+    REFERENCES,
+    STARTS,
+    asked_source,
+    complete,
+    suited,
+)
 from app.runs.folder import RunFolder, Settings, open_run
-from nn.backend import DEVICES
+from fast.device import DEVICES
+from nn.canvas import receptive_field, seen_by
 from nn.nets import NETS
-from nn.network import receptive_field
 
 CLASS_NAMES = ASSETS / "imagenet-classes.txt"
 
@@ -82,10 +90,20 @@ def two_numbers(text: str) -> list[int]:
     return [first, second]
 
 
+def start(text: str) -> str:
+    """An argparse type: one of STARTS, or a file."""
+    return text if text in STARTS else absolute_path(text)
+
+
 def preset_values(key: str, preset: str) -> str:
     """What a preset sets, in words."""
-    grey, colour = (str(PRESETS[kind][preset].get(key, "adapted")) for kind in ("grey", "colour"))
-    return f"{preset} {grey}" + (f", for colour images {colour}" if colour != grey else "")
+    grey, colour = (
+        str((suited(kind, reference) if preset == "auto" else PRESETS[kind][preset]).get(key, ""))
+        for kind, reference in (("grey", "data"), ("colour", "natural"))
+    )
+    adapted = "found in the first half"
+    both = f"{grey}, for colour images {colour}" if colour != grey else grey
+    return f"{preset} {both or adapted}"
 
 
 def parser() -> OneLineParser:
@@ -172,8 +190,22 @@ def parser() -> OneLineParser:
         metavar="N",
     )
     option(
+        "--reference",
+        "the reference distribution q: white noise, natural images, or the data's own mean and "
+        "second moments (default: data for 28 x 28 grey images or with --reference-data, else "
+        "natural; white with --preset paper)",
+        choices=REFERENCES,
+    )
+    option(
+        "--reference-data",
+        "images to measure q from: a folder of pictures, or a data set as train.py takes it "
+        "(default: MNIST for data)",
+        type=absolute_path,
+        metavar="FOLDER",
+    )
+    option(
         "--sigma",
-        "standard deviation of the reference distribution, in the net's input units",
+        "spread of the reference distribution, in the net's input units; data: times its own",
         type=positive,
         metavar="X",
     )
@@ -187,8 +219,27 @@ def parser() -> OneLineParser:
     )
     option(
         "--start",
-        "spread of the first images, white noise, beside sigma",
+        "where the chains begin: noise from q; ascent: uphill from there; or a picture (a file) "
+        "(default: ascent on a natural reference, else noise)",
+        type=start,
+        metavar="START",
+    )
+    option(
+        "--spread",
+        "spread of the first noise, beside that of q",
         type=number(float, low=0, high=1e6),
+        metavar="X",
+    )
+    option(
+        "--ascent-steps",
+        "steps of the ascent that --start ascent begins with",
+        type=number(int, low=1, high=10**6),
+        metavar="N",
+    )
+    option(
+        "--ascent-size",
+        "the first of these steps, in spreads of q; they get shorter",
+        type=positive,
         metavar="X",
     )
     option(
@@ -208,6 +259,11 @@ def parser() -> OneLineParser:
         "processes of one thread each that share the chains on the CPU",
         type=number(int, low=1, high=256),
         metavar="N",
+    )
+    option(
+        "--plain",
+        "run the textbook alone (nn/), without what makes it fast (fast/)",
+        action="store_true",
     )
     option("--film", "also an animated GIF of the chains", action="store_true")
     option(
@@ -236,7 +292,7 @@ def parse(argv: list[str] | None) -> Settings:
 
 def checked(settings: Settings) -> Settings:
     """The settings of a file, held to all that a command line is held to; else ValueError."""
-    names = {*DEFAULTS, *PRESETS["grey"]["paper"], "adapt"}
+    names = {*DEFAULTS, *PRESETS["grey"]["paper"], "adapt", "pixels"}
     if not isinstance(settings, dict) or settings.keys() != names:
         raise ValueError("holds the settings of another program")
     unit, named = settings["unit"], settings["class_names"]
@@ -244,7 +300,7 @@ def checked(settings: Settings) -> Settings:
         raise ValueError(f"unit is {unit!r}, class_names {named!r}; expected a list and some names")
     if units(",".join(str(named.get(str(n), n)) for n in unit)) != (unit, named):
         raise ValueError(f"unit is {unit!r}, which class_names {named!r} does not fit")
-    apart = {"unit", "class_names", "adapt"}  # of these, no option has the value as it is
+    apart = {"unit", "class_names", "adapt", "pixels"}  # of these, no option has the value as it is
     if settings["sampler"] == "ascent":
         apart |= {"temperature", "mass", "heat"}
     given = {name: value for name, value in settings.items() if name not in apart}
@@ -269,12 +325,10 @@ def settings_and_folder(argv: list[str] | None) -> tuple[Settings, RunFolder, bo
 
 def list_layers(given: Settings) -> None:
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
-    layers, shapes, input_shape, _ = described(given)
-    wide = max(map(len, ["layer", *shapes]))
-    print(
-        f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {by(input_shape)}"
-    )
-    for name, shape in shapes.items():
-        field = receptive_field(layers, name)
-        sees = by(field) if field else "all"
+    network = asked_source(given).network
+    wide, size = max(map(len, ["layer", *network.layers])), by(network.input_shape)
+    print(f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {size}")
+    for name in network.layers:
+        shape = network.shapes[name]
+        sees = by(receptive_field(network, name)) if seen_by(network, name, 0) else "all"
         print(f"{name:{wide}}{by(shape):>16}{shape[-1]:>8}{sees:>12}")

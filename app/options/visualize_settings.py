@@ -1,14 +1,17 @@
 """The settings of visualize.py: presets that suit a net, and what goes together."""
 
 import math
+import os
 
 import numpy as np
 
-from app.formats.net import classes_in, is_onnx, layers_of, load_arrays
+from app import ASSETS
+from app.formats.net import Source, read_source
+from app.formats.weights import is_onnx
+from fast.cpu.threads import cores
 from hmc.forecast import QUARTER_TURN
+from nn.canvas import seen_by
 from nn.nets import NETS
-from nn.network import measure, receptive_field
-from nn.threads import THREADS
 
 WEIGHTS = {"lenet": "lenet-dg.npz", "alexnet-torchvision": "alexnet-torchvision-conv.npz"}
 LAYERS = {"alexnet-torchvision": "conv5"}  # the last that is included
@@ -24,71 +27,62 @@ DEFAULTS = {
     "pixel_order": None,
     "sampler": "hmc",
     "preset": "auto",
+    "reference": None,
+    "reference_data": None,
+    "start": None,
+    "ascent_steps": 100,
+    "ascent_size": 0.1,
     "film": False,
     "seed": 0,
     "device": "auto",
     "precision": "float32",
-    "threads": THREADS,
+    "threads": cores(),
+    "plain": False,
 }
 
-# sigma is in the net's own input units; here for pixels of 0 .. 1 (grey) and of a standard
+STARTS = "noise", "ascent"
+REFERENCES = "white", "natural", "data"
+
+# sigma is a spread in the net's own input units; here for pixels of 0 .. 1 (grey) and of a standard
 # deviation of about 1 (colour). "paper": as printed, for AlexNet's convolutions. T is not given for
 # LeNet; with T = 1 these numbers hardly move a chain, with AlexNet's 0.001 they do.
+COMMON = {"mass": 1.0, "heat": 1.0, "spread": 1.0}
 PRESETS = {
     "grey": {
-        "auto": {
-            "chains": 10,
-            "iterations": 100,
-            "leapfrog_steps": 15,
-            "sigma": 2.0,
-            "mass": 1.0,
-            "temperature": 0.01,
-            "heat": 1.0,
-            "start": 1.0,
-        },
-        "paper": {
-            "chains": 10,
-            "iterations": 300,
-            "leapfrog_steps": 100,
-            "sigma": 10.0,
-            "mass": 0.01,
-            "temperature": 0.001,
-            "step_size": 1e-4,
-            "heat": 1.0,
-            "start": 1.0,
-        },
+        "auto": COMMON | {"chains": 10, "iterations": 100, "leapfrog_steps": 15},
+        "paper": COMMON
+        | {"chains": 10, "iterations": 300, "leapfrog_steps": 100, "sigma": 10.0, "mass": 0.01}
+        | {"temperature": 0.001, "step_size": 1e-4 / 10},  # the printed eps moves x = sigma z
     },
     "colour": {
-        "auto": {
-            "chains": 4,
-            "iterations": 160,
-            "leapfrog_steps": 30,
-            "sigma": 8.0,
-            "mass": 1.0,
-            "temperature": 0.001,
-            "heat": 100.0,
-            "start": 0.03,
-        },
-        "paper": {
-            "chains": 4,
-            "iterations": 100,
-            "leapfrog_steps": 50,
-            "sigma": 10.0,
-            "mass": 1e-5,
-            "temperature": 0.001,
-            "step_size": 3e-6,
-            "heat": 1.0,
-            "start": 1.0,
-        },
+        "auto": COMMON | {"chains": 4, "iterations": 80, "leapfrog_steps": 15},
+        "paper": COMMON
+        | {"chains": 4, "iterations": 100, "leapfrog_steps": 50, "sigma": 10.0, "mass": 1e-5}
+        | {"temperature": 0.001, "step_size": 3e-6 / 10},
     },
 }
+# What suits a reference: the model itself at T = 1 where q is that of the data, likely images else.
+SUITS = {
+    ("grey", "white"): {"sigma": 2.0, "temperature": 0.01, "start": "noise"},
+    ("colour", "white"): {"sigma": 8.0, "temperature": 0.001, "heat": 100.0, "spread": 0.03}
+    | {"iterations": 160, "leapfrog_steps": 30, "start": "noise"},
+    ("grey", "natural"): {"sigma": 0.5, "temperature": 0.01, "start": "ascent", "spread": 0.1},
+    ("colour", "natural"): {"sigma": 4.0, "temperature": 0.001, "start": "ascent", "spread": 0.03},
+    ("grey", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
+    ("colour", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
+}
 SCORES = 5  # times as many iterations with "paper" for a score in colour: AlexNet's 500
-SCALES = {"grey": 1 / 256, "colour": 1 / 58}  # of pixels 0 .. 255, for which these sigmas are meant
+SCALES = {"grey": 1 / 256, "colour": 0.01735}  # of pixels 0 .. 255: the sigmas are meant for these
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all
-ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "start": 1.0, "heat": 1.0}
+ASCENT = {"iterations": 100, "leapfrog_steps": 1, "temperature": 0.0, "heat": 1.0}
+ASCENT |= {"start": "noise"}
+MNIST = (28, 28, 1)  # images for which a reference from data is included
 
 
-def source(settings):
+latest: dict[tuple, Source] = {}  # {what was asked for: the Source that was read for it}
+
+
+def net_and_weights(settings):
     """(net, file of its weights or None): an .onnx file named as the weights brings its net."""
     net, weights = settings.get("net"), settings.get("weights")
     if weights and is_onnx(weights) and net in (None, weights):
@@ -104,26 +98,37 @@ def asked_shape(settings):
     return (*size, 0) if size else None
 
 
-def described(given):
-    """(layers, {name: shape}, input_shape, what the weights tell of pixels) of a net."""
-    net, weights = source(given)
+def asked_source(given: dict) -> Source:
+    """The net that is asked for, with the weights given or included, if there are any.
+
+    A command that asks again for the same gets the same: what is in a file is read once.
+    """
+    net, weights = net_and_weights(given)
     if given.get("size") and not is_onnx(net):
         raise ValueError(f"--size is for .onnx files that leave it open: {net} has its own")
-    arrays, images = load_arrays(weights) if weights else ({}, {})
-    shape = asked_shape(given) or images.get("shape")
-    layers, _, input_shape = layers_of(net, shape, classes_in(arrays, net))
-    return layers, measure(layers, input_shape), input_shape, images
+    if weights is None and net in WEIGHTS:
+        weights = ASSETS / WEIGHTS[net]
+    files = [os.stat(file) for file in (net, weights) if file not in (None, *NETS)]
+    times = [(status.st_ino, status.st_size, status.st_mtime_ns) for status in files]
+    asked = (net, weights, asked_shape(given), *times)
+    if asked not in latest:
+        latest.clear()
+        latest[asked] = read_source(net, weights, asked_shape(given))
+    return latest[asked]
 
 
-def complete(given):
+def complete(given: dict) -> dict:
     """All settings from those given. ValueError if they do not go together."""
-    layers, shapes, input_shape, images = described(given)
+    source = asked_source(given)
+    network, images = source.network, source.pixels
+    shapes, input_shape = network.shapes, network.input_shape
     settings = {**DEFAULTS, **sampler_settings(given, input_shape, images), **given}
-    settings["net"], _ = source(given)
+    settings["pixels"] = pixels_of(images, input_shape[2])
+    settings["net"], _ = net_and_weights(given)
     if settings["pixel_order"] is None:
         settings["pixel_order"] = str(images.get("order", "rgb"))
-    settings["layer"] = checked_layer(settings, shapes)
-    if is_score(settings, layers, input_shape) and "iterations" not in given:
+    settings["layer"] = checked_layer(settings, list(network.layers))
+    if is_score(settings, network) and "iterations" not in given:
         settings["iterations"] *= SCORES
     check_units(settings, shapes[settings["layer"]][-1])
     settings["adapt"] = settings["sampler"] != "ascent" and settings.get("step_size") is None
@@ -134,21 +139,40 @@ def complete(given):
             )
         settings["heat"] = 1.0
     if settings.get("step_size") is None:
-        settings["step_size"] = (
-            0.1 * settings["sigma"] ** 2  # a tenth of the way to where x rests, sigma^2 df/dx
-            if settings["sampler"] == "ascent"
-            else 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
-        )
+        trajectory = 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
+        ascent = settings["sampler"] == "ascent"
+        settings["step_size"] = settings["ascent_size"] if ascent else trajectory
     return settings
+
+
+def pixels_of(images, C):
+    """How pixels 0 .. 255 become the net's input, as far as the file of its weights tells.
+
+    Where it does not, grey ones are scaled to 0 .. 1, colours to ImageNet's mean and spread.
+    """
+    colour = C == 3 and "scale" not in images
+    mean = [123.675, 116.28, 103.53] if colour else 0.0
+    scale = [1 / (255 * s) for s in (0.229, 0.224, 0.225)] if colour else 1 / 256
+    found = {"scale": scale, "mean": mean, "order": "rgb"} | images
+    values = {name: found[name] for name in ("scale", "mean", "order")}
+    if np.ndim(values["mean"]) == 3:  # a mean image: its colour, as the canvas may be smaller
+        values["mean"] = np.mean(values["mean"], axis=(0, 1))
+    lists = {name: np.asarray(values[name], float).tolist() for name in ("scale", "mean")}
+    return lists | {"order": str(values["order"])}
 
 
 def sampler_settings(given, input_shape, images):
     """The preset for images of this kind, as it suits the sampler."""
     kind = "grey" if input_shape[2] == 1 else "colour"
     sampler, preset = (given.get(name, DEFAULTS[name]) for name in ("sampler", "preset"))
-    settings = dict(PRESETS[kind][preset])
-    if "scale" in images and preset == "auto":
-        settings["sigma"] *= float(f"{abs(np.mean(images['scale'])) / SCALES[kind]:.3g}")
+    reference = given.get("reference") or default_reference(preset, input_shape, given)
+    if given.get("reference_data") and reference == "white":
+        raise ValueError("--reference-data goes with --reference natural or data")
+    settings = {"reference": reference, **suited(kind, reference)}
+    if preset == "paper":
+        settings |= {"start": "noise"} | PRESETS[kind]["paper"]
+    if "scale" in images and preset == "auto" and reference != "data":
+        settings["sigma"] *= float(f"{np.abs(images['scale']).mean() / SCALES[kind]:.3g}")
     if sampler == "langevin":
         settings["iterations"] *= settings["leapfrog_steps"]
         settings |= LANGEVIN
@@ -162,17 +186,30 @@ def sampler_settings(given, input_shape, images):
     return settings
 
 
-def is_score(settings, layers, input_shape):
+def suited(kind, reference):
+    """The settings of the preset auto for "grey" or "colour" images and a reference."""
+    return PRESETS[kind]["auto"] | SUITS[kind, reference]
+
+
+def default_reference(preset, input_shape, given):
+    """The paper's white noise with its preset; that of the data where there is some; or natural."""
+    if preset == "paper":
+        return "white"
+    if given.get("reference_data"):
+        return "data"
+    return "data" if input_shape == MNIST else "natural"
+
+
+def is_score(settings, network):
     """Whether the paper's chains are asked for of a node that sees all of a colour image."""
     if settings["preset"] != "paper" or settings["sampler"] == "ascent":
         return False
-    return input_shape[2] > 1 and receptive_field(layers, settings["layer"]) is None
+    return network.input_shape[2] > 1 and seen_by(network, settings["layer"], 0) is None
 
 
-def checked_layer(settings, shapes):
+def checked_layer(settings, names):
     """The layer that is asked for, or the last that there are weights for."""
-    net, weights = source(settings)
-    names = list(shapes)
+    net, weights = net_and_weights(settings)
     if weights is None and net in NETS and net not in WEIGHTS:
         raise ValueError(
             f"no weights of {net} are included: --weights names an .npz file of train.py, or an "
@@ -180,7 +217,7 @@ def checked_layer(settings, shapes):
         )
     last = names[-1] if weights else LAYERS.get(net, names[-1])
     layer = settings["layer"] or last
-    if layer not in shapes:
+    if layer not in names:
         raise ValueError(f"no layer {layer!r}; this net has {', '.join(names)}")
     if names.index(layer) > names.index(last):
         raise ValueError(
@@ -199,5 +236,5 @@ def check_units(settings, count):
 
 
 def period(settings):
-    """sigma sqrt(T m), the time in which a chain without f turns by one radian."""
-    return settings["sigma"] * math.sqrt(settings["temperature"] * settings["mass"])
+    """sqrt(T m), the time in which a chain without f turns by one radian."""
+    return math.sqrt(settings["temperature"] * settings["mass"])

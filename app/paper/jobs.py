@@ -15,7 +15,7 @@ from app import ROOT
 from app.console import stop_signals
 from app.options import train, visualize
 from app.runs.folder import RunFolder, Settings
-from nn.backend import gpus
+from fast.device import gpus
 
 OPTIONS = {"train.py": train, "visualize.py": visualize}
 

@@ -8,13 +8,13 @@ import numpy as np
 from tqdm import tqdm
 
 from app.data.load import load
+from app.formats.net import open_network
 from app.paper.tables import Report
+from fast import engine
+from fast.cpu.threads import cores
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights
-from nn.nets import build
-from nn.parallel import parallel
 from nn.sgd import SGD
-from nn.threads import THREADS
 
 BATCH = 64
 MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an epoch
@@ -23,8 +23,8 @@ MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an e
 def scores_while_learning() -> tuple[dict[str, np.ndarray], np.ndarray]:
     """({moment: scores (64, 10) of one batch of MNIST}, its labels), the images by class."""
     train, test = load()
-    network = build("lenet")
-    workers, sgd = parallel(network, THREADS), SGD(network, 0.01)
+    network = open_network("lenet")
+    run, sgd = engine(network, threads=cores()), SGD(network)
     shown = np.arange(BATCH)
     shown = shown[np.argsort(test.labels[shown], kind="stable")]
     images, labels = test.batch(shown)
@@ -33,12 +33,11 @@ def scores_while_learning() -> tuple[dict[str, np.ndarray], np.ndarray]:
     for step in tqdm(range(max(MOMENTS.values()) + 1), "learning by GG", mininterval=1):
         for moment, when in MOMENTS.items():
             if step == when:
-                scores[moment] = workers.bottom_up(images)
+                scores[moment] = run.bottom_up(images).copy()
         x, y = train.batch(order[step * BATCH : (step + 1) * BATCH])
         if len(x):
-            _, dscores, _ = generative_loss(workers.bottom_up(x, train=True), y)
-            workers.top_down(dscores, input_grad=False)
-            sgd.step()
+            _, dscores, _ = generative_loss(run.bottom_up(x, train=True), y)
+            run.learn(dscores, sgd, 0.01)
     return scores, labels
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hmc.diagnostics import autocorrelation, effective_sample_size, split_rhat
-from hmc.sampler import DIVERGENT, State, ascend
+from hmc.diagnostics import autocorrelation, effective_draws, judgement, split_rhat
+from hmc.sampler import DIVERGENT
 from nn.backend import array_module, to_device, to_host
 
 COOLING = 0.8  # of the warm-up; then the temperature is final, and trajectories can be judged
@@ -12,7 +12,7 @@ FEW = 5  # iterations at least, or all, in which a chain has the time to move
 
 
 class Chains:
-    """Chains from x (n, ...), moved by an HMC sampler, or uphill if `ascent` is True.
+    """Chains from x (n, ...), moved by a sampler: HMC, or an Ascent.
 
     During the first `warm_up` iterations `tuning` chooses the step sizes; its average is kept from
     then on. With `heat` above 1 the chains begin at `heat` times the sampler's temperature, which
@@ -23,26 +23,23 @@ class Chains:
     the first iteration on.
     """
 
-    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0, ascent=False):
+    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0):
         self.sampler, self.rng, self.observe = sampler, rng, observe
-        self.warm_up, self.tuning, self.heat, self.ascent = warm_up, tuning, heat, ascent
+        self.warm_up, self.tuning, self.heat = warm_up, tuning, heat
         self.iteration = 0
         self.final = sampler.temperature
         self.sampler.temperature = self.final * self.heat_now()
-        if ascent:  # which follows U itself
-            self.final = self.sampler.temperature = 1.0
         self.state = sampler.start(x)
+        self.begin()
+
+    def begin(self):
+        """Begin the records with the state as it is."""
         self.records = {"probability": [], "energy_error": []}
         self.record({})
 
     def step(self):
         """One iteration of every chain."""
         self.iteration += 1
-        if self.ascent:
-            self.state = ascend(self.sampler.energy, self.state, self.sampler.step_size)
-            n = len(self.state.x)
-            self.record({"probability": np.ones(n), "energy_error": np.zeros(n)})
-            return
         self.cool()
         self.state, info = self.sampler.step(self.state, self.rng)
         if self.iteration < self.warm_up:
@@ -75,9 +72,13 @@ class Chains:
         self.state.value *= before / now
         self.state.gradient *= before / now
 
+    def state_energy(self, state):
+        """U of each chain, at T = 1: (n,)."""
+        return state.value * self.sampler.temperature
+
     def energy(self):
-        """U of each chain over the final temperature."""
-        return to_host(self.state.value) * (self.sampler.temperature / self.final)
+        """U of each chain, at T = 1: (n,) on the host."""
+        return to_host(self.state_energy(self.state))
 
     def record(self, info):
         info = info | {"energy": self.energy()} | self.observe(self.state)
@@ -98,7 +99,9 @@ class Chains:
     def restore(self, arrays, rest):
         """Go back to what `checkpoint` returned."""
         xp = array_module(self.state.x)
-        self.state = State(**{name: to_device(arrays[name], xp) for name in vars(self.state)})
+        self.state = type(self.state)(
+            **{name: to_device(arrays[name], xp) for name in vars(self.state)}
+        )
         self.records = {name: list(arrays[f"record/{name}"]) for name in self.records}
         step_size = arrays["step_size"]
         self.sampler.step_size = step_size if step_size.ndim else step_size.item()
@@ -143,7 +146,9 @@ class Chains:
             "divergences": int(divergent[:, first:].sum()),
             "divergences_in_warm_up": int(divergent[:, :first].sum()),
             "chains_that_never_moved": int((np.ptp(score[:, -1 - last :], axis=1) == 0).sum()),
-            "ess": number(effective_sample_size(late)),
+            "judgement": judgement(late),
+            "own_rhat": [number(split_rhat(own[None])) for own in late],
+            "ess": number(effective_draws(late)),
             "rhat": number(split_rhat(late)),
             "energy_change": number((energy[:, -1] - energy[:, 0]).mean()),
             "score": number(late.mean()),

@@ -40,9 +40,12 @@ def is_count(value: Any, most: float = 10**18) -> bool:
     return type(value) is int and 0 <= value <= most
 
 
-def check_training(training: Any, arrays: dict[str, np.ndarray], state: dict) -> None:
-    """ValueError unless a Training that has just begun can go on with this checkpoint."""
-    fresh_arrays, fresh = training.state()
+def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], state: dict) -> None:
+    """ValueError unless a Training that has just begun can go on with this checkpoint.
+
+    begun: (arrays, state) of its own checkpoint, before its first step.
+    """
+    fresh_arrays, fresh = begun
     like(arrays, fresh_arrays, finite=fresh_arrays)
     same_names(state, fresh)
     s, count, classes = training.settings, len(training.train), training.train.classes

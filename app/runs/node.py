@@ -1,20 +1,22 @@
 """Chains on a node of a net: the net on a canvas, the energy, the sampler, what is recorded."""
 
 import zlib
+from copy import copy
 
 import numpy as np
 
-from app import ASSETS
-from app.formats.net import open_network
-from app.options.visualize_settings import WEIGHTS, asked_shape, period, source
+from app.options.visualize_settings import STARTS, asked_source, latest, period
 from app.runs.chains import Chains
 from app.runs.checks import check_chains
+from app.runs.references import read_image, reference_of
+from fast import engine, record
+from hmc.ascent import Ascent
 from hmc.energy import NodeEnergy, check_node, rounding_error
 from hmc.forecast import QUARTER_TURN, forecast
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
-from nn.backend import to_device, to_host
-from nn.parallel import parallel
+from nn.backend import array_module, to_device, to_host
+from nn.canvas import on_canvas
 
 TARGET_ACCEPTANCE = 0.8
 JITTER = 0.2  # of the trajectories' lengths, where the step size is adapted
@@ -22,54 +24,52 @@ FRAMES, STAGES = 40, 10  # pictures of a film, and of a chain in the sequence
 
 
 def load_network(settings):
-    """The net with its weights, cut off above the node's layer, on a canvas that suits the node.
+    """(the net with its weights up to the node's layer, the node's position or None).
 
-    That is its receptive field, unless the node sees all of an image or has a position.
+    Its images are as large as the node's receptive field, unless a position is given.
     """
     layer, position = settings["layer"], settings["position"]
-    net, weights = source(settings)
-    if weights is None and net in WEIGHTS:
-        weights = ASSETS / WEIGHTS[net]
-    network, _ = open_network(net, weights, asked_shape(settings), up_to=layer)
+    network = asked_source(settings).filled(layer)
+    latest.clear()  # from here on, the weights of the layers above take no memory
     check_node(network, layer, settings["unit"], position)
-    field = network.receptive_field(layer)
-    if position is not None or any(
-        n >= size for n, size in zip(field, network.input_shape, strict=False)
-    ):
-        return network
-    return network.up_to(layer, field)
+    if position is not None:
+        return network, position
+    return on_canvas(network, layer)
 
 
 class NodeChains(Chains):
-    """Chains on a node of a net: all chains of all units, unit by unit in one batch."""
+    """Chains on a node of a net: all chains of all units, unit by unit in one batch.
 
-    def __init__(self, settings, network, xp):
+    They move z; the images are x = mu + A z of the reference distribution.
+    """
+
+    def __init__(self, settings, network, position, xp):
         s = self.settings = settings
         self.network = network.to(xp, np.dtype(s["precision"]))
-        self.units, self.seconds = len(s["unit"]), 0.0
+        self.units, self.seconds, self.climbed = len(s["unit"]), 0.0, False
         n = self.units * s["chains"]
-        self.temperature = s["temperature"] or 1.0  # ascent follows U at T = 1
-        energy = NodeEnergy(
-            parallel(self.network, s["threads"] if xp is np else 1, n),
-            s["layer"],
-            np.repeat(s["unit"], s["chains"]),
-            s["position"],
-            s["sigma"],
-            self.temperature,
-        )
+        self.engine = engine(self.network, xp, s["threads"], n, s["plain"])
+        self.reference = reference_of(s, network.input_shape).to(xp, np.dtype(s["precision"]))
+        unit = np.repeat(s["unit"], s["chains"])
+        self.node = NodeEnergy(self.engine, s["layer"], unit, position, self.reference)
         steps, tuning = s["leapfrog_steps"], None
         if s["adapt"]:
             largest = QUARTER_TURN * period(s) / steps / (1 + JITTER)  # no trajectory turns back
             tuning = RobbinsMonro(s["step_size"], n, TARGET_ACCEPTANCE, largest)
-        jitter = JITTER if s["adapt"] else 0.0
-        sampler = HMC(energy, s["step_size"], steps, s["mass"], jitter=jitter)
+        self.ascent = s["sampler"] == "ascent"
+        if self.ascent:
+            sampler = Ascent(self.node, s["step_size"], s["iterations"])
+        else:
+            sampler = HMC(
+                self.node,
+                s["step_size"],
+                steps,
+                s["mass"],
+                s["temperature"],
+                JITTER if s["adapt"] else 0.0,
+                lambda function: record(function, xp, s["plain"]),
+            )
         rng = np.random.default_rng(s["seed"])
-        # From q, as in the paper, or from fainter noise.
-        x = (
-            s["start"]
-            * s["sigma"]
-            * rng.standard_normal((n, *self.network.input_shape), np.float32)
-        )
         self.frames = {}  # iteration: pictures, of all chains for a film, else of each unit's first
         self.stages = growing(s["iterations"], STAGES)
         self.kept = set(self.stages)
@@ -77,13 +77,12 @@ class NodeChains(Chains):
             self.kept |= set(growing(s["iterations"], FRAMES))
         super().__init__(
             sampler,
-            to_device(x.astype(s["precision"]), xp),
+            to_device(self.first(rng, n), xp),
             rng,
             self.score,
             warm_up=s["iterations"] // 2 if s["adapt"] else 0,
             tuning=tuning,
             heat=s["heat"],
-            ascent=s["sampler"] == "ascent",
         )
         if not np.isfinite(to_host(self.state.value)).all():
             raise ValueError(
@@ -91,11 +90,33 @@ class NodeChains(Chains):
                 "are too large"
             )
 
+    def first(self, rng, n):
+        """The chains' first z: noise from q, or the z of a picture."""
+        s = self.settings
+        noise = s["spread"] * rng.standard_normal((n, *self.reference.shape), np.float32)
+        if s["start"] in STARTS:
+            return noise.astype(s["precision"])
+        x = read_image(s["start"], self.network.input_shape, s["pixels"]).astype(s["precision"])
+        z = self.reference.coordinates(to_device(x[None], array_module(self.reference.mean)))
+        return np.repeat(to_host(z), n, axis=0) + 0 * noise.astype(s["precision"])
+
+    def begins_with_an_ascent(self):
+        return self.settings["start"] == "ascent" and not self.climbed
+
+    def climb(self):
+        """Begin anew from where an ascent leads: a step of it at each turn of the caller's loop."""
+        s = self.settings
+        ascent = Ascent(self.node, s["ascent_size"], s["ascent_steps"])
+        state = ascent.start(self.state.x)
+        for _ in range(s["ascent_steps"]):
+            state, _ = ascent.step(state)
+            yield
+        self.state, self.climbed = self.sampler.start(state.x), True
+        self.begin()
+
     def score(self, state):
-        """f at the chains' positions, from U = (-f + |x|^2 / (2 sigma^2)) / T."""
-        flat = to_host(state.x).reshape(len(state.x), -1).astype(np.float64)
-        reference = (flat * flat).sum(axis=1) / (2 * self.settings["sigma"] ** 2)
-        return {"score": reference - self.temperature * self.energy()}
+        """f at the chains' positions: U is known there, so no pass through the net is needed."""
+        return {"score": to_host(self.node.score(state.x, self.state_energy(state)))}
 
     def record(self, info):
         super().record(info)
@@ -105,13 +126,14 @@ class NodeChains(Chains):
 
     def pictures(self):
         """The chains' images, (units, chains, H, W, C), on the host, in red, green and blue."""
-        x = to_host(self.state.x).reshape(self.units, -1, *self.network.input_shape)
+        x = to_host(self.reference.image(self.state.x))
+        x = x.reshape(self.units, -1, *self.network.input_shape)
         colours = x.shape[-1] == 3
         return x[..., ::-1] if colours and self.settings["pixel_order"] == "bgr" else x
 
     def weights_checksum(self):
         """Of the net's parameters: a resumed chain must go on with the same net."""
-        params = self.network.named().values()
+        params = self.network.params().values()
         return sum(zlib.crc32(np.ascontiguousarray(to_host(w))) for w in params)
 
     def checkpoint(self):
@@ -124,7 +146,7 @@ class NodeChains(Chains):
             raise ValueError("the net's weights have changed since")
         check_chains(self, arrays, rest)
         super().restore(arrays, rest)
-        self.seconds = rest["seconds"]
+        self.seconds, self.climbed = rest["seconds"], True
         self.frames = {int(n[6:]): a for n, a in arrays.items() if n.startswith("frame/")}
 
     def step(self):
@@ -134,7 +156,7 @@ class NodeChains(Chains):
 
     def flat_units(self):
         """Units whose f has no gradient in any of their chains: a dead ReLU, say."""
-        flat = self.sampler.energy.is_flat(self.state.x).reshape(self.units, -1).all(axis=1)
+        flat = self.node.is_flat(self.state.x).reshape(self.units, -1).all(axis=1)
         return [unit for unit, dead in zip(self.settings["unit"], flat, strict=True) if dead]
 
     def forecast(self):
@@ -143,31 +165,23 @@ class NodeChains(Chains):
         if self.ascent:
             return None
         step_size = float(np.mean(self.sampler.step_size))
-        return forecast(
-            s["iterations"], step_size, self.sampler.steps, s["sigma"], s["mass"], s["temperature"]
-        )
+        return forecast(s["iterations"], step_size, self.sampler.steps, s["mass"], s["temperature"])
 
     def rounding(self):
         """The largest error in U by rounding to float32, or None in float64; chain by chain, so
         that it takes no more memory than the chains did."""
         if self.settings["precision"] == "float64":
             return None
-        energy, errors, value = self.sampler.energy, [], self.energy()
-        network = self.network.replica().to(np, np.float64)
-        for i, unit in enumerate(energy.unit):
-            exact = NodeEnergy(
-                network,
-                energy.layer,
-                unit,
-                energy.position or None,
-                energy.sigma,
-                energy.temperature,
-            )
-            found = value[i : i + 1], None
+        node, errors, value = self.node, [], self.energy()
+        network = self.network.up_to(node.layer).to(np, np.float64)
+        exact_q = copy(self.reference).to(np, np.float64)
+        for i, unit in enumerate(node.unit):
+            exact = NodeEnergy(network, node.layer, unit, node.position or None, exact_q)
+            known = value[i : i + 1], None
             errors.append(
-                rounding_error(lambda x, found=found: found, exact, self.state.x[i : i + 1])
+                rounding_error(lambda x, known=known: known, exact, self.state.x[i : i + 1])
             )
-        return max(errors)
+        return max(errors) / self.sampler.temperature
 
 
 def growing(last, count):

@@ -1,33 +1,28 @@
-"""A training run: a batch through the net and back, an epoch's test, the switch from GG to DG."""
+"""Training: a batch of images, their scores, a loss, its gradient, an update; again and again."""
 
 import math
 import time
-from itertools import count
 
 import numpy as np
 
 from app.data.labels import labelled_and_not, rounds
-from app.runs.checks import check_training
 from app.runs.scoring import TEST_BATCH, not_finite, scores_of
+from app.runs.tally import Tally
+from fast import engine, record
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
 from losses.semi_supervised import semi_supervised_loss
-from nn.backend import to_device, to_host
+from nn.backend import to_device
 from nn.dropout import Dropout
-from nn.graphs import Recorded
-from nn.parallel import parallel
-from nn.sgd import SGD
+from nn.sgd import POLICIES, SGD
 
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
-UNSEEN = 100  # steps that a GPU is ahead at most, before their losses are looked at
 
 
 class Training:
-    """A run: everything that has to be the same for it to go on exactly where it was."""
+    """A run: GG or DG by batches and epochs, the switch between them, a test after each epoch."""
 
-    COUNTS = "batch", "images", "guessed", "right", "loss_sum", "seconds", "rows"
-
-    def __init__(self, settings, network, train, test, xp):
+    def __init__(self, settings: dict, network, train, test, xp):
         self.settings, self.network, self.xp = settings, network, xp
         self.train, self.test = train.to(xp), test.to(xp)
         self.labelled, self.others = np.arange(len(train)), np.empty(0, int)
@@ -39,38 +34,27 @@ class Training:
             self.others = np.empty(0, int)
         batch = min(settings["batch_size"], len(train))
         largest = max(batch * (2 if len(self.others) else 1), TEST_BATCH)
-        self.workers = parallel(network, settings["threads"] if xp is np else 1, largest)
+        self.engine = engine(network, xp, settings["threads"], largest, settings["plain"])
         self.learned_from = self.train.only(np.union1d(self.labelled, self.others))
         known = train.labels[self.labelled]
         self.priors = np.bincount(known, minlength=train.classes) / len(known)
         self.priors_there = to_device(self.priors, xp)
-        self.unseen = []  # (images, unlabelled ones, what `learn` returned) of the last steps
-        self.rows = []  # of metrics.csv
+        self.rows: list[dict] = []  # of metrics.csv
         self.epoch = 1
         self.start_stage("DG" if settings["mode"] == "dg" else "GG", settings["lr"])
         self.start_epoch()
 
-    def start_stage(self, stage, lr):
-        s = self.settings
-        self.stage = stage
-        self.sgd = SGD(
-            self.network, lr, s["momentum"], s["weight_decay"], s["lr_policy"], s["lr_step"]
-        )
-        # Dropout's numbers come from the host; such nets are large, and launches cost them little.
-        dropout = any(isinstance(layer, Dropout) for layer in self.network.layers.values())
-        self.learn = self._learn if dropout else Recorded(self._learn)
+    def learn(self, x, labels, lr, known):
+        """One step: the scores of a batch, the loss and its gradient, and the update.
 
-    def start_epoch(self):
-        """With labels for some images only, these are gone through again and again; an epoch is
-        as long as with all labels."""
-        seed, count = self.settings["seed"], len(self.train)
-        self.order = rounds(self.labelled, count, seed, self.epoch)
-        self.other_order = []
-        if len(self.others) and self.stage == "GG":
-            self.other_order = rounds(self.others, count, seed, self.epoch, 1)
-        self.batch, self.images, self.guessed, self.right = 0, 0, 0, 0  # done in this epoch
-        self.loss_sum, self.seconds = 0.0, 0.0
-        self.ess_sum = np.zeros(self.train.classes)
+        known: how many of the images have a label; they come first. Returns an array of what the
+        loss layer tells, see Tally.
+        """
+        scores = self.engine.bottom_up(x, train=True)  # (n, K)
+        loss, dscores, info = self.loss(scores, labels, known)
+        if self.xp is not np or math.isfinite(loss):  # a GPU is not waited for
+            self.engine.learn(dscores, self.sgd, lr)  # top-down, then w -= V
+        return self.numbers(loss, info, scores, labels, known)
 
     def loss(self, scores, labels, known):
         """All that tells GG from DG while training: the loss layer above the same two passes."""
@@ -82,11 +66,46 @@ class Training:
         is_known = self.xp.arange(len(labels)) < known
         return semi_supervised_loss(scores, labels, is_known, self.priors_there, weight)
 
-    def batches(self):
+    def numbers(self, loss, info, scores, labels, known):
+        """[loss, guesses that are right, ESS of each class] as one array."""
+        numbers = self.xp.zeros(2 + len(self.priors))
+        numbers[0] = loss
+        if "guesses" in info:
+            numbers[1] = (info["guesses"] == labels)[known:].sum()
+        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
+        numbers[2:] = ess
+        return numbers
+
+    def start_stage(self, stage: str, lr: float) -> None:
+        """Begin with GG or DG: a new SGD, whose rate starts anew."""
+        s = self.settings
+        self.stage, self.lr, self.it = stage, lr, 0
+        self.sgd = SGD(self.network, s["momentum"], s["weight_decay"])
+        # Dropout's numbers come from the host, so such a net cannot be recorded as a CUDA graph.
+        dropout = any(isinstance(layer, Dropout) for layer in self.network.layers.values())
+        self.recorded = record(self.learn, self.xp, plain=dropout or s["plain"])
+
+    def rate(self) -> float:
+        """The learning rate of the step to come."""
+        s = self.settings
+        return POLICIES[s["lr_policy"]](self.lr, self.it, s["lr_step"])
+
+    def start_epoch(self) -> None:
+        """With labels for some images only, these are gone through again and again; an epoch is
+        as long as with all labels."""
+        seed, count = self.settings["seed"], len(self.train)
+        self.order = rounds(self.labelled, count, seed, self.epoch)
+        self.other_order = []
+        if len(self.others) and self.stage == "GG":
+            self.other_order = rounds(self.others, count, seed, self.epoch, 1)
+        self.batch, self.seconds = 0, 0.0  # done in this epoch
+        self.tally = Tally(self.train.classes)
+
+    def batches(self) -> range:
         """The numbers of the batches that are left of this epoch."""
         return range(self.batch, math.ceil(len(self.train) / self.settings["batch_size"]))
 
-    def read_batch(self, batch):
+    def read_batch(self, batch: int) -> tuple:
         """(images, labels, how many of these are known) of a batch: the same at any time.
 
         The known ones come first; the other labels are only for counting how many are guessed.
@@ -97,81 +116,61 @@ class Training:
         rng = np.random.default_rng((seed, self.epoch, batch))
         return *self.train.training_batch(index, rng), len(self.order[these])
 
-    @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is seen to below
-    def step(self, images, labels, known):
-        """One batch: scores, loss, gradient, update."""
-        self.workers.seed(self.settings["seed"], self.epoch, self.batch)
+    @np.errstate(over="ignore", invalid="ignore")  # `look` sees a loss that is not finite
+    def step(self, images, labels, known: int) -> None:
+        """Learn from one batch, and count it."""
+        began = time.perf_counter()
+        self.engine.seed(self.settings["seed"], self.epoch, self.batch)
         x, labels = to_device(images, self.xp), to_device(labels, self.xp)
-        numbers = self.learn(x, labels, self.sgd.rate(), known=known)
-        self.unseen.append((len(labels), len(labels) - known, numbers.copy()))
+        numbers = self.recorded(x, labels, self.rate(), known=known)
+        self.tally.add(len(labels), len(labels) - known, numbers)
         self.newest = x
-        self.sgd.it += 1
+        self.it += 1
         self.batch += 1
-        if self.xp is np or len(self.unseen) == UNSEEN:
+        if self.tally.full:
             self.look()
+        self.seconds += time.perf_counter() - began
 
-    def _learn(self, x, labels, lr, known):
-        """A step as a GPU records it: [loss, guesses that are right, ESS/n of each class]."""
-        scores = self.workers.bottom_up(x, train=True)
-        loss, dscores, info = self.loss(scores, labels, known)
-        numbers = self.xp.zeros(2 + len(self.priors))
-        numbers[0] = loss
-        if "guesses" in info:
-            numbers[1] = (info["guesses"] == labels)[known:].sum()
-        ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
-        numbers[2:] = ess
-        if self.xp is not np or math.isfinite(loss):  # on a GPU it is looked at later
-            self.workers.learn(dscores, self.sgd, lr)
-        return numbers
-
-    def look(self):
-        """Add up what the last steps gave; on a GPU this waits for them."""
-        if not self.unseen:
+    def look(self) -> None:
+        """Sum up the last steps. FloatingPointError if a loss was not finite."""
+        since = self.tally.look()
+        if since is None:
             return
-        unseen, self.unseen = self.unseen, []
-        seen = to_host(self.xp.stack([numbers for _, _, numbers in unseen]))
-        first = self.sgd.it - len(unseen)
-        for it, (n, guessed, _), (loss, right, *ess) in zip(count(first), unseen, seen):
-            if not math.isfinite(loss):
-                where = not_finite(self.network, self.newest)
-                since = self.sgd.it - 1 - it
-                where = f"{since} steps later, {where}" if since else where
-                raise FloatingPointError(
-                    f"the loss is {loss} at {self.when(it)}: {where}; a smaller --lr may help"
-                )
-            self.loss_sum += loss * n
-            self.ess_sum += ess  # ESS/n of each batch, weighted by its n
-            self.right += int(right)
-            self.guessed += guessed
-            self.images += n
+        where = not_finite(self.network, self.newest)
+        where = f"{since} steps later, {where}" if since else where
+        when = self.when(self.it - 1 - since)
+        raise FloatingPointError(
+            f"the loss is not finite at {when}: {where}; a smaller --lr may help"
+        )
 
-    def guessed_right(self):
-        """The share of unlabelled images that got their true label in this epoch, or ""."""
-        return self.right / self.guessed if self.guessed else ""
-
-    def when(self, it=None):
-        it = self.sgd.it if it is None else it
+    def when(self, it: int) -> str:
         return f"iteration {it} of {self.stage} in epoch {self.epoch}"
 
-    def scores(self, images):
-        return scores_of(self.workers, images, self.xp)
+    def scores(self, images) -> np.ndarray:
+        return scores_of(self.engine, images, self.xp)
 
-    def intercepts(self, count):
+    def intercepts(self, count: int) -> np.ndarray:
         """alpha_y of Eq. 6 from `count` of the images learned from, evenly spaced."""
         return intercepts(self.scores(self.learned_from.evenly(count)), self.priors)
 
+    def switches(self) -> bool:
+        """Whether GG gives way to DG after this epoch."""
+        s = self.settings
+        if self.stage == "DG" or s["mode"] != "ggdg" or self.epoch == s["epochs"]:
+            return False
+        if s["switch_ess"] is not None and self.tally.ess.mean() < s["switch_ess"]:
+            return True
+        return self.epoch >= s["switch_epoch"]
+
     @np.errstate(over="ignore", invalid="ignore")
-    def end_epoch(self):
+    def end_epoch(self) -> None:
         """Test, add a row to the metrics, and see whether GG gives way to DG."""
         self.look()
-        began = time.perf_counter()
-        s, ess = self.settings, self.ess_sum / self.images
-        lr = self.sgd.rate()
-        last = self.epoch == s["epochs"]
-        switch = self.stage == "GG" and not last and s["mode"] == "ggdg"
-        if switch and self.epoch < s["switch_epoch"]:  # earlier only if the weights are uneven
-            switch = s["switch_ess"] is not None and ess.mean() < s["switch_ess"]
+        began, lr = time.perf_counter(), self.rate()
+        switch, last = self.switches(), self.epoch == self.settings["epochs"]
         scores, labels = self.scores(self.test), self.test.labels
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(f"test scores are not finite after {self.when(self.it)}")
         alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
         if self.stage == "GG":
             alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
@@ -179,45 +178,18 @@ class Training:
             100 * np.count_nonzero((scores + shift).argmax(axis=1) != labels) / len(labels)
             for shift in (0, alpha)
         )
-        if not np.isfinite(scores).all():
-            raise FloatingPointError(f"test scores are not finite after {self.when()}")
-        row = {"epoch": self.epoch, "stage": self.stage, "loss": self.loss_sum / self.images}
+        ess = self.tally.ess
+        row = {"epoch": self.epoch, "stage": self.stage, "loss": self.tally.loss}
         row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
         if self.settings["labels"] is not None:
-            row["guessed_right"] = self.guessed_right()
+            row["guessed_right"] = self.tally.guessed_right()
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
         if self.stage == "GG" and (switch or last):
             bias = self.network.layers[self.network.last].params["b"]
             bias += to_device(alpha.astype(bias.dtype), self.xp)
         if switch:
-            self.start_stage("DG", s["finetune_lr"])
+            self.start_stage("DG", self.settings["finetune_lr"])
         row["seconds"] = self.seconds + time.perf_counter() - began
         self.rows.append({k: v if isinstance(v, str | int) else float(v) for k, v in row.items()})
         self.epoch += 1
         self.start_epoch()
-
-    def state(self):
-        """(arrays, the rest) of a checkpoint. FloatingPointError instead of broken weights."""
-        self.look()
-        for name, w in self.network.named().items():
-            if not np.isfinite(to_host(w)).all():
-                raise FloatingPointError(f"{name} is not finite after {self.when()}")
-        arrays = {f"w/{name}": to_host(w) for name, w in self.network.named().items()}
-        arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        rest = {name: getattr(self, name) for name in ("epoch", "stage", *self.COUNTS)}
-        rest |= {"ess_sum": list(self.ess_sum), "it": self.sgd.it, "lr": self.sgd.lr}
-        return arrays, rest
-
-    def restore(self, arrays, state):
-        """Go back to what `state` returned. ValueError if that cannot be."""
-        check_training(self, arrays, state)
-        self.start_stage(state["stage"], state["lr"])
-        self.epoch = state["epoch"]
-        self.start_epoch()
-        self.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
-        for name, V in self.sgd.velocity.items():
-            V[...] = to_device(arrays[f"V/{name}"], self.xp)
-        self.sgd.it = state["it"]
-        for name in self.COUNTS:
-            setattr(self, name, state[name])
-        self.ess_sum = np.array(state["ess_sum"])

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from app.formats.onnx.graph import Graph, Node
+
 # Shape arithmetic: `x.view(x.size(0), -1)` is in the file as these, of small whole numbers.
 # They stay flat arrays here, so what changes only the rank changes nothing.
 ARITHMETIC = {
@@ -21,10 +23,12 @@ ARITHMETIC = {
         ("Cast", "Reshape", "Squeeze", "Unsqueeze"), lambda numbers, *_: np.ravel(numbers)
     ),
 }
+MOST_NUMBERS = 1000  # in shape arithmetic: a shape has few
+LARGEST = 2**28  # numbers of an image, or of a layer's output for one
 NCHW_TO_NHWC, NHWC_TO_NCHW, AS_IT_IS = [0, 2, 3, 1], [0, 3, 1, 2], [0, 1, 2, 3]
 
 
-def in_file(shape, flat, channels_last):
+def in_file(shape: tuple, flat: bool, channels_last: bool) -> tuple:
     """Our shape of an image or of flat numbers as the file has it; 0 is the number of images."""
     if flat or len(shape) == 1:
         return 0, math.prod(shape)
@@ -32,31 +36,43 @@ def in_file(shape, flat, channels_last):
     return (0, *size, C) if channels_last else (0, C, *size)
 
 
-def compute(node, shapes):
+def is_over(axes: list[int], expected: list[int], count: int = 4) -> bool:
+    """Whether these axes of `count`, which may be counted from the end, are the expected ones."""
+    return sorted(n + count if n < 0 else n for n in axes) == expected
+
+
+def compute(node: Node, shapes: dict) -> None:
     """Shape arithmetic, beside the chain. Anything else is left out; who needs it will complain.
 
     shapes: {name of a tensor of the chain: its shape in the file}.
     """
-    constants = node.graph.constants
-    if node.op == "Shape" and node.inputs[0] in shapes:
-        shape = shapes[node.inputs[0]]
-        constants[node.output] = np.array(shape[node.get("start", 0) : node.get("end")])
-    elif node.op in ARITHMETIC and all(name in constants for name in node.inputs):
-        numbers = [node.graph.array(name) for name in node.inputs]
-        if all(part.dtype.kind == "i" for part in numbers):
-            constants[node.output] = ARITHMETIC[node.op](*numbers)
+    graph = node.graph
+    if node.op == "Shape" and node.has(0) and node.inputs[0] in shapes:
+        ends = node.get("start", 0), node.get("end", kind=int)
+        graph.constants[node.output] = np.array(shapes[node.inputs[0]][slice(*ends)])
+    elif node.op in ARITHMETIC and all(name in graph.constants for name in node.inputs):
+        if sum(map(graph.numbers_in, node.inputs)) > MOST_NUMBERS:
+            return
+        try:
+            numbers = [graph.array(name) for name in node.inputs]
+            if all(part.dtype.kind == "i" for part in numbers):
+                graph.constants[node.output] = np.asarray(ARITHMETIC[node.op](*numbers))
+        except (ValueError, LookupError, TypeError):  # of numbers that do not go together
+            return
 
 
-def takes_channels_last(graph):
+def takes_channels_last(graph: Graph) -> bool:
     """Whether the images that go in are (N, H, W, C): they are turned before the first layer."""
     here, dims = graph.image, graph.dims
     for node in graph.nodes:
         if here not in node.inputs:
             continue
-        if node.op == "Transpose" and node.get("perm") != AS_IT_IS:
-            return node.get("perm") == NHWC_TO_NCHW
+        if node.op == "Transpose" and node.get("perm", kind=list) != AS_IT_IS:
+            return node.get("perm", kind=list) == NHWC_TO_NCHW
         if node.op == "Reshape" and len(dims) == 4:  # enough for one channel
-            target = node.integers(1, "shape") if node.inputs[1] in graph.constants else []
+            if node.has(1) and node.inputs[1] not in graph.constants:
+                return False
+            target = node.integers(1, "shape") or []
             return dims[3] == 1 != dims[1] and target[1:] == [1, *dims[1:3]]
         if node.op not in ("Mul", "Add", "Sub", "Div", "Identity", "Transpose"):
             break
@@ -65,7 +81,7 @@ def takes_channels_last(graph):
 
 
 def transpose(net, node):
-    perm = node.get("perm")
+    perm = node.get("perm", kind=list)
     turn = NHWC_TO_NCHW if net.channels_last else NCHW_TO_NHWC
     if net.flat or perm not in (turn, AS_IT_IS):
         raise ValueError(f"has the order {perm}: only to put the channels last, and back")
@@ -80,7 +96,9 @@ def flatten(net, node):
 
 
 def reshape(net, node):
-    D, target = math.prod(net.shape), node.integers(1, "shape")
+    D, target = math.prod(net.shape), node.integers(1, "shape") or []
+    if node.get("allowzero", 0) and 0 in target:
+        raise ValueError(f"reshapes to {target}, no numbers at all")
     images = (0, -1, *node.graph.dims[:1])  # 0: as many as there are
     if len(target) == 4 and not net.flat and target[0] in images:
         *size, C = net.shape
@@ -105,6 +123,6 @@ def squeeze(net, node):
     H, W, _ = net.shape
     size = [1, 2] if net.channels_last else [2, 3]
     axes = node.integers(1, "axes")
-    if (H, W) != (1, 1) or (axes is not None and sorted(axis % 4 for axis in axes) != size):
+    if (H, W) != (1, 1) or not is_over(size if axes is None else axes, size):
         raise ValueError(f"takes the axes {axes} from images of {net.shape}: only H and W of 1 x 1")
     net.flatten()

@@ -1,6 +1,6 @@
 // One thread for each element of the result. Sums are gathered, never scattered: no two threads
 // add to one place, and the order of a sum is always the same. T is float or double; offsets count
-// elements. nn/kernels.py calls these; the array versions beside its callers say what they compute.
+// elements. kernels.py calls these; the textbook (nn/) says what they compute.
 
 #define ELEMENT                                       \
     I at = (I)blockIdx.x * blockDim.x + threadIdx.x;  \

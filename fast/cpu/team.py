@@ -10,55 +10,47 @@ import math
 
 import numpy as np
 
-from nn.linear import FACTORS, Factors
-from nn.processes import Workers
-from nn.shared_arrays import SharedArrays, front
-from nn.threads import CAN_FORK
-from nn.windows import slices
+from fast.cpu.processes import Workers
+from fast.cpu.shared_arrays import SharedArrays, front
+from fast.cpu.update import update_rows
+from fast.cpu.windows import slices
+from fast.engine import Device, Engine
+from nn.backend import Array
+from nn.network import Network
+from nn.sgd import SGD
 
 WHOLE = 2**13  # numbers in a parameter: a smaller one is updated by a single process
 SMALLEST_PART = 6272  # numbers in images; for fewer, handing over costs more than it saves
 
 
-class ParallelNetwork:
-    """The calls of Network with the batch split over `count` processes, this one among them.
+class Team:
+    """The calls of Engine with the batch split over `count` processes, this one among them.
 
-    The result is that of `network` up to the rounding of the gradients' sum (with dropout, whose
+    The result is that of one process up to the rounding of the gradients' sum (with dropout, whose
     numbers each part draws for itself: of another draw), and is the same on every run with the same
-    count. top_down leaves the gradients in the layers of `network`.
+    count. Results are valid until the next call.
 
     The other processes start with the first batch that is large enough, and anew (which takes some
     milliseconds) with one of more than `images` images or of another dtype, after learning by
-    another SGD, or when `network` has been given other arrays for its parameters. Other changes,
-    such as of a momentum, do not reach processes that are running: call `stop` first. top_down
-    belongs to the network's last bottom_up, whoever asked for that.
+    another SGD, or when the network has been given other arrays for its parameters. Other changes,
+    such as of a momentum, do not reach processes that are running: call `stop` first.
     """
 
-    def __init__(self, network, count, images=1):
-        self.network, self.shapes = network, network.shapes
-        self.input_shape = network.input_shape
+    def __init__(self, network: Network, device: Device, count: int, images: int = 1):
+        self.network, self.engine = network, Engine(network, device)
+        self.input_shape, self.shapes = network.input_shape, network.shapes
         self.count, self.images = count, images
         self.smallest_part = max(1, SMALLEST_PART // math.prod(self.input_shape))  # images
-        self.workers, self.parts, self.seeds, self.dtype = None, [], (), None
-        self.arrays = self.own_grads = self.sgd = None
+        self.workers, self.parts, self.seeds, self.dtype = None, [slice(0, 0)], (), None
+        self.arrays = self.sgd = None
 
-    def bottom_up(self, x, to=None, train=False):
+    def bottom_up(self, x: Array, to: str | None = None, train: bool = False) -> Array:
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
-        return self.forward(x, to, train).copy()
-
-    def top_down(self, dy, param_grads=True, input_grad=True):
-        """dy at the layer where the last bottom_up ended -> dx at the images; see Network."""
-        dx = self.backward(dy, param_grads, input_grad)
-        return dx.copy() if input_grad else None
-
-    def forward(self, x, to=None, train=False):
-        """bottom_up without the copy: the result is overwritten by the next call."""
-        if x.shape[1:] != self.input_shape:
-            raise ValueError(f"expected images of {self.input_shape}, got {x.shape[1:]}")
+        self.network.check_images(x)
         self.parts = self.split(len(x))
         if len(self.parts) == 1:
-            return self.network.forward(x, to, train)
-        params = self.network.named()
+            return self.engine.bottom_up(x, to, train)
+        params = self.network.params()
         self.start(len(x), params, np.result_type(x, *params.values()))
         self.own_x, others = x[self.parts[0]], slice(self.parts[1].start, len(x))
         self.arrays.x[others] = x[others]
@@ -66,42 +58,44 @@ class ParallelNetwork:
         shapes = self.each(self.forward_part, to, train, seeds)
         return front(self.arrays.y, len(x), shapes[0])
 
-    def backward(self, dy, param_grads=True, input_grad=True):
-        """top_down without the copy: the result is overwritten by the next call."""
+    def top_down(self, dy: Array, grads: dict[str, Array] | None = None) -> Array:
+        """dy at the layer where the last bottom_up ended -> dx at the images; see Engine."""
         if len(self.parts) == 1:
-            return self.network.backward(dy, param_grads, input_grad)
+            return self.engine.top_down(dy, grads)
         self.hand_over(dy)
-        self.each(self.backward_part, dy.shape[1:], param_grads, input_grad)
-        if param_grads:
-            for name, total in self.network.named("grads").items():
-                for place in range(1, len(self.parts)):
-                    total += self.arrays.grads[place][name]
-        return self.arrays.dx[: len(dy)] if input_grad else None
+        self.each(self.backward_part, dy.shape[1:], grads is not None)
+        for name, w in self.engine.params_below() if grads is not None else ():
+            total = grads.setdefault(name, np.empty(w.shape, self.dtype))
+            np.sum([g[name] for g in self.arrays.grads[: len(self.parts)]], axis=0, out=total)
+        return self.arrays.dx[: len(dy)]
 
-    def learn(self, dy, sgd, lr):
-        """top_down for the parameters' gradients, then their update, shared by the processes."""
+    def learn(self, dy: Array, sgd: SGD, lr: float) -> None:
+        """top_down for the gradients, then the update; the processes share both."""
         if len(self.parts) == 1:
-            self.network.learn(dy, sgd, lr)
+            self.engine.learn(dy, sgd, lr)
             return
         self.hand_over(dy)
-        self.each(self.backward_part, dy.shape[1:], FACTORS, False)
+        self.each(self.gradients_part, dy.shape[1:])
         if sgd is self.sgd:
             self.each(self.update_part, lr, len(dy), len(self.parts))
-        else:  # of which only processes to come can know
+        else:  # only processes to come can know this SGD; row by row the work is the same
             self.sgd = sgd
-            self.update_part(0, self.parts[0], lr, len(dy), shares=1)
+            for place, part in enumerate(self.parts):
+                self.update_part(place, part, lr, len(dy), len(self.parts))
             self.stop()
 
     def hand_over(self, dy):
         """Put dy where all processes see it. ValueError if there was no bottom_up before it."""
         if self.workers is None:
-            told = "there was none, or its processes have ended"
-            raise ValueError(f"top_down needs the bottom_up that it belongs to: {told}")
+            why = "there was none, or its processes have ended"
+            raise ValueError(f"top_down needs the bottom_up that it belongs to: {why}")
         if len(dy) != self.parts[-1].stop:
-            raise ValueError(f"dy of {len(dy)} images after {self.parts[-1].stop} in bottom_up")
+            raise ValueError(
+                f"top_down got dy of {len(dy)} images, but bottom_up had {self.parts[-1].stop}"
+            )
         front(self.arrays.dy, len(dy), dy.shape[1:])[...] = dy
 
-    def seed(self, *numbers):
+    def seed(self, *numbers: int) -> None:
         """Renew the dropout generators, differently for each part of the batch."""
         self.network.seed(*numbers, 0)
         self.seeds = numbers  # for the others, with their next part
@@ -127,42 +121,35 @@ class ParallelNetwork:
         """In any of the processes: bottom-up for images `part`; the shape of what comes out."""
         if seeds and place:
             self.network.seed(*seeds, place)
-        y = self.network.forward(self.arrays.x[part] if place else self.own_x, to, train)
+        y = self.engine.bottom_up(self.arrays.x[part] if place else self.own_x, to, train)
         front(self.arrays.y, part.stop, y.shape[1:])[part] = y
         return y.shape[1:]
 
-    def backward_part(self, place, part, shape, param_grads, input_grad):
+    def backward_part(self, place, part, shape, with_grads):
         """In any of the processes: top-down for images `part`, from dy of this shape."""
         dy = front(self.arrays.dy, part.stop, shape)[part]
-        if self.own_grads is not self.arrays.grads[place]:  # let layers write where all can read
-            self.own_grads = self.arrays.grads[place]
-            for name, layer in self.network.layers.items():
-                if "w" in layer.params:
-                    layer.buffers.put("dw", self.own_grads[f"{name}.w"])
-        dx = self.network.backward(dy, param_grads, input_grad)
-        if input_grad:
-            self.arrays.dx[part] = dx
-        if param_grads:
-            for name, grad in self.network.named("grads").items():
-                if isinstance(grad, Factors):
-                    self.arrays.factors[name].x[part] = grad.x
-                    self.arrays.factors[name].dy[part] = grad.dy
-                elif not np.may_share_memory(grad, self.arrays.grads[place][name]):
-                    self.arrays.grads[place][name][...] = grad
+        grads = self.arrays.grads[place] if with_grads else None
+        self.arrays.dx[part] = self.engine.backward(dy, grads, input_grad=True)
+
+    def gradients_part(self, place, part, shape):
+        """In any of the processes: the gradients alone, those of matrices as factors."""
+        dy = front(self.arrays.dy, part.stop, shape)[part]
+        for factors in self.arrays.factors.values():
+            factors.part = part
+        self.engine.backward(dy, self.arrays.grads[place] | self.arrays.factors, input_grad=False)
 
     def update_part(self, place, part, lr, images, shares):
         """In any of the processes: update its share of the parameters, rows of the large ones."""
         shared = self.arrays
         others = [g for p, g in enumerate(shared.grads[: len(self.split(images))]) if p != place]
-        for number, name in enumerate(self.network.named("grads")):
-            rows = share(number, shared.params[name], place, shares)
-            grads = [shared.grads[place][name], *(g[name] for g in others)]
+        for number, (name, w) in enumerate(self.engine.params_below()):
+            rows = share(number, w, place, shares)
             if name in shared.factors:  # of all images: there is nothing to add up
-                factors = shared.factors[name]
-                grads = [Factors(factors.x[:images], factors.dy[:images])]
+                grads = [shared.factors[name].of(images)]
+            else:
+                grads = [shared.grads[place][name], *(g[name] for g in others)]
             if rows.start < rows.stop:
-                self.sgd.update_rows(name, rows, grads, lr)
-        self.network.forget_grads()
+                update_rows(self.sgd, name, rows, grads, lr)
 
     def start(self, images, params, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""
@@ -175,17 +162,11 @@ class ParallelNetwork:
         self.arrays = SharedArrays(self.network, self.sgd, self.images, parts, dtype)
         self.workers = Workers(self, parts - 1)
 
-    def stop(self):
+    def stop(self) -> None:
         """End the other processes, if there are any; the next batch starts new ones."""
         workers, self.workers = self.workers, None
         if workers:
             workers.end()
-
-    def release(self):
-        """Give up the memory of all that the last run left; the parameters stay."""
-        self.stop()
-        self.images, self.arrays, self.own_x, self.own_grads = 1, None, None, None
-        self.network.release()
 
 
 def share(number, w, place, shares):
@@ -193,9 +174,3 @@ def share(number, w, place, shares):
     if w.size < WHOLE:
         return slice(0, len(w) if number % shares == place else 0)
     return slices(len(w), shares)[place]
-
-
-def parallel(network, count, images=1):
-    """network itself for one process, else a ParallelNetwork for batches of so many images."""
-    alone = count == 1 or not CAN_FORK
-    return network if alone else ParallelNetwork(network, count, images)

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from nn.windows import CACHED
+from fast.cpu.windows import CACHED
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # and infinity; with more the rounding grows
 SMALL = 128  # numbers in a row of a window: then BLAS is slow, and sums are a large part
@@ -50,8 +50,8 @@ def rows_to_add(OH, KH):
 def pays(N, OH, OW, kernel_shape, train):
     """Whether this saves more multiplications for N images than its sums cost.
 
-    Those of the kernel cost most. While sampling they are not done again (see `Kernel`); but G w is
-    larger than w, and where it is not in the cache, reading it costs as much.
+    Those of the kernel cost most. While sampling they are not done again (see TransformedKernel);
+    but G w is larger than w, and where it is not in the cache, reading it costs as much.
     """
     KH, KW, D, F = kernel_shape
     if not 1 < KH < len(POINTS) or KW * D < 32 or F < 16:
@@ -59,8 +59,8 @@ def pays(N, OH, OW, kernel_shape, train):
     m, T = tiling(OH, KH)
     n = m + KH - 1
     saved = N * OW * (OH * KH - T * n)  # for each of the KW D F columns of w
-    at_hand = not train and n * KW * D * F <= CACHED
-    return saved > COST * KH * (1 if at_hand else n)
+    reused = not train and n * KW * D * F <= CACHED
+    return saved > COST * KH * (1 if reused else n)
 
 
 @cache
@@ -74,7 +74,7 @@ def outputs_at_once(OW, kernel_shape, groups):
     return 2 if groups == 1 and pairs and KW * D <= SMALL else 1
 
 
-class Kernel:
+class TransformedKernel:
     """U = G w for tiles of m rows: (n, KW D, F), and its transpose for so many outputs at once.
 
     It may be used again for w that `is_of` knows: comparing costs less than the sums.

@@ -1,8 +1,8 @@
 """Windows, fold, max_pool, argmax_unpool, LRN, bias and ReLU, SGD, each in one launch on a GPU.
 
-The array versions take a dozen launches each, and on a GPU a launch costs more than the arithmetic
-of a LeNet. They remain the specification: tests/test_kernels.py compares the kernels of kernels.cu
-with them, on a GPU, or compiled for the CPU where there is none.
+The textbook takes a dozen launches for each, and on a GPU a launch costs more than the arithmetic
+of a LeNet. tests/test_kernels.py compares the kernels of kernels.cu with it, on a GPU, or compiled
+for the CPU where there is none.
 """
 
 from functools import cache
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fast.cpu.windows import counts
 from nn.backend import array_module
-from nn.geometry import counts
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 THREADS = 256  # of a block
@@ -24,7 +24,7 @@ def source(dtype, index):
 
 
 @cache
-def kernel(xp, dtype, index, name):
+def compiled(xp, dtype, index, name):
     """A kernel of kernels.cu, which is compiled for these types at its first use in a process."""
     return module(xp, dtype, index).get_function(name)
 
@@ -58,7 +58,7 @@ def extent(a):
 def launch(name, result, *arguments):
     """Run the kernel of this name with a thread for each element of the array `result`."""
     dtype, index, arguments = prepared(result, arguments)
-    run = kernel(array_module(result), dtype, index, name)
+    run = compiled(array_module(result), dtype, index, name)
     run((-(-result.size // THREADS),), (THREADS,), tuple(arguments))
 
 
@@ -72,48 +72,28 @@ def offsets(x):
     return [step // x.itemsize for step in x.strides[:3]]
 
 
-def windows(x, KH, KW, stride, matrix):
-    """See nn/windows.py; matrix (N*OH*OW, KH*KW*C) in order of its rows."""
+def copy_windows(x, kernel, stride, matrix):
+    """See fast/cpu/windows.py; matrix (N*OH*OW, KH*KW*C) in order of its rows."""
     N, H, W, C = x.shape
-    SH, SW = stride
-    OH, OW = counts(H, W, KH, KW, stride)
+    OH, OW = counts(H, W, kernel, stride)
     x = side_by_side(x.astype(matrix.dtype, copy=False))
-    launch("windows", matrix, x, matrix, matrix.size, OH, OW, KH, KW, C, SH, SW, *offsets(x))
+    launch("windows", matrix, x, matrix, matrix.size, OH, OW, *kernel, C, *stride, *offsets(x))
 
 
-def fold(matrix, KH, KW, stride, out):
-    """See nn/windows.py; the channels of out are side by side."""
+def fold_windows(matrix, kernel, stride, out):
+    """See fast/cpu/windows.py; the channels of out are side by side."""
     N, H, W, C = out.shape
-    SH, SW = stride
-    OH, OW = counts(H, W, KH, KW, stride)
-    launch("fold", out, matrix, out, out.size, H, W, OH, OW, KH, KW, C, SH, SW, *offsets(out))
+    OH, OW = counts(H, W, kernel, stride)
+    launch("fold", out, matrix, out, out.size, H, W, OH, OW, *kernel, C, *stride, *offsets(out))
 
 
-def max_pool(x, geometry, value, argmax):
-    """See nn/pool.py; geometry is what pool_geometry returns for x."""
-    (KH, KW), (SH, SW), (OH, OW), ((top, _), (left, _)) = geometry
+def max_pool(x, kernel, stride, top, left, value, argmax):
+    """See nn/pool.py; value and argmax (N, OH, OW, C) are the results."""
     _, H, W, C = x.shape
+    _, OH, OW, _ = value.shape
     x = side_by_side(x)
-    launch(
-        "max_pool",
-        value,
-        x,
-        value,
-        argmax,
-        value.size,
-        H,
-        W,
-        C,
-        OH,
-        OW,
-        KH,
-        KW,
-        SH,
-        SW,
-        top,
-        left,
-        *offsets(x),
-    )
+    sizes = H, W, C, OH, OW, *kernel, *stride, top, left
+    launch("max_pool", value, x, value, argmax, value.size, *sizes, *offsets(x))
 
 
 def argmax_unpool(dy, argmax, kernel, stride, top, left, dx):
@@ -121,61 +101,34 @@ def argmax_unpool(dy, argmax, kernel, stride, top, left, dx):
     _, H, W, C = dx.shape
     _, OH, OW, _ = dy.shape
     dy = side_by_side(dy)
-    launch(
-        "argmax_unpool",
-        dx,
-        dy,
-        argmax,
-        dx,
-        dx.size,
-        H,
-        W,
-        C,
-        OH,
-        OW,
-        *kernel,
-        *stride,
-        top,
-        left,
-        *offsets(dy),
-    )
+    sizes = H, W, C, OH, OW, *kernel, *stride, top, left
+    launch("argmax_unpool", dx, dy, argmax, dx, dx.size, *sizes, *offsets(dy))
 
 
-def reach(size, across):
-    """How far neighbours are along H, W and C."""
-    return (0, 0, size // 2) if across else (size // 2, size // 2, 0)
+def reach(layer):
+    """How far the neighbours of an LRN layer are along H, W and C."""
+    half = layer.size // 2
+    return (0, 0, half) if layer.across else (half, half, 0)
 
 
-def lrn(x, scale, power, y, size, across, share, beta, k):
-    """See nn/lrn.py; share = alpha / M."""
+def lrn(layer, x, s, power, y):
+    """See nn/lrn.py; s, power = s^-beta and y are the results."""
     _, H, W, C = x.shape
-    launch(
-        "lrn",
-        y,
-        x,
-        scale,
-        power,
-        y,
-        y.size,
-        H,
-        W,
-        C,
-        *reach(size, across),
-        float(share),
-        float(beta),
-        float(k),
-    )
+    numbers = layer.alpha / layer.neighbours, layer.beta, layer.k
+    launch("lrn", y, x, s, power, y, y.size, H, W, C, *reach(layer), *map(float, numbers))
 
 
-def lrn_backward(dy, x, scale, power, y, dx, size, across, share):
-    """See nn/lrn.py; share = 2 alpha beta / M."""
+def lrn_backward(layer, dy, x, s, power, y, dx):
+    """See nn/lrn.py; dx is the result."""
     _, H, W, C = x.shape
-    arrays = (a.astype(dx.dtype, copy=False) for a in (dy, x, scale, power, y))
-    launch("lrn_backward", dx, *arrays, dx, dx.size, H, W, C, *reach(size, across), float(share))
+    share = 2 * layer.alpha * layer.beta / layer.neighbours
+    dy = array_module(dy).ascontiguousarray(dy, dx.dtype)
+    arrays = dy, x, s, power, y, dx
+    launch("lrn_backward", dx, *arrays, dx.size, H, W, C, *reach(layer), float(share))
 
 
 def bias_relu(y, b, positive):
-    """See nn/bias_relu.py; y (..., F) is changed in place, positive is bool."""
+    """See fast/gpu/forms.py; y (..., F) is changed in place, positive is bool."""
     b = b.astype(y.dtype, copy=False)
     launch("bias_relu", y, y, b, positive.view("uint8"), y.size, len(b))
 

@@ -1,21 +1,19 @@
 """CUDA graphs: on a GPU a function of arrays is recorded once, and from then on is a single launch.
 
 A LeNet step is a hundred kernels of a few microseconds each; Python takes longer to ask for them
-than the GPU to run them. On a CPU there is nothing to record: the function is called.
+than the GPU to run them.
 """
 
 import warnings
-import weakref
 
 import numpy as np
 
-from nn import products
+from fast.gpu import products
 from nn.backend import array_module, to_device
-from nn.buffers import Buffers
 
 
 class Recorded:
-    """function(*arrays, **fixed) -> arrays; the same calls give the same on both libraries.
+    """function(*arrays, **fixed) -> arrays, recorded.
 
     On a GPU the second call of the same shapes and the same `fixed` (hashable) records the kernels
     that function launches, with the addresses of all they touch, and later calls replay them. So
@@ -24,24 +22,13 @@ class Recorded:
     call to call, reach it as float64 arrays. On a GPU the result is overwritten by the next call.
     """
 
-    every = weakref.WeakSet()
-
     def __init__(self, function):
         self.function = function
         self.rehearsed, self.recordings = set(), {}  # by shapes and fixed
         self.possible = True
-        self.every.add(self)
-
-    @classmethod
-    def forget_all(cls):
-        """Give up all recordings and the memory that they hold; they are made anew when needed."""
-        for recorded in cls.every:
-            recorded.rehearsed, recorded.recordings = set(), {}
 
     def __call__(self, *arrays, **fixed):
         xp = array_module(arrays[0])
-        if xp is np:
-            return self.function(*arrays, **fixed)
         arrays = [np.asarray(a, np.float64) if isinstance(a, float) else a for a in arrays]
         key = (*((a.shape, a.dtype.str) for a in arrays), *fixed.items())
         recording = self.recordings.get(key)
@@ -63,7 +50,7 @@ class Recorded:
                 self.possible = False
                 warnings.warn(f"no CUDA graph, which costs time: {error}", stacklevel=2)
                 return self.function(*arrays, **fixed)
-            if recording is None:  # the first time: all kernels are compiled, all buffers made
+            if recording is None:  # the first time: all kernels are compiled, all memory is there
                 self.rehearsed.add(key)
                 with products.on(xp.cuda.get_current_stream(), xp):
                     return self.function(*arrays, **fixed)
@@ -76,13 +63,12 @@ class Recording:
 
     def __init__(self, function, arrays, fixed, xp):
         self.inputs = [a.copy() for a in arrays]
-        # A replay writes to the same addresses: nobody else may get memory that is freed meanwhile,
-        # nor that of buffers, even when their layers have taken larger ones.
-        self.pool, self.kept = xp.cuda.MemoryPool(), []
+        # A replay writes to the same addresses: nobody else may get memory that is freed meanwhile.
+        # What the engine's forms write to stays in their rooms.
+        self.pool = xp.cuda.MemoryPool()
         stream = xp.cuda.Stream(non_blocking=True)
         with (
             products.on(stream, xp),
-            Buffers.kept_in(self.kept),
             xp.cuda.using_allocator(self.pool.malloc),
             stream,
         ):

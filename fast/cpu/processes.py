@@ -4,6 +4,7 @@ import math
 import mmap
 import os
 import pickle
+import select
 import signal
 import socket
 import time
@@ -11,11 +12,14 @@ import traceback
 import warnings
 import weakref
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
 BUSY = 0.001  # seconds
-LONGEST, TOLD = 2**16, 2**12  # bytes of a message, letters of an error that has no room in one
+LONGEST, SHORTENED = 2**16, 2**12  # bytes of a message, letters of an error too long for one
+LOOK = 1.0  # seconds of waiting after which the other process is looked at
+GRACE = 5.0  # seconds that a process has to end, before it is killed
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -74,14 +78,37 @@ class Workers:
 
     def answer(self, place):
         """What that call returned. Raises what it raised; ChildProcessError without an answer."""
+        pid = self.pids[place]
         try:
-            reply = receive(self.pipes[place])
+            reply = receive(self.pipes[place], lambda: check_alive(pid))
         except (EOFError, ConnectionError):
-            told = "a process that shared the work was killed: no memory left?"
-            raise ChildProcessError(told) from None
+            self.pids.remove(pid)
+            why = how_it_ended(pid)
+            raise ChildProcessError(f"a process that shared the work {why}") from None
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+def check_alive(pid):
+    """ChildProcessError if the process was stopped by a signal, so that it will never answer."""
+    _, _, state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    if state.split()[0] in "Tt":
+        os.kill(pid, signal.SIGKILL)
+        raise ChildProcessError("a process that shared the work was stopped by a signal")
+
+
+def how_it_ended(pid):
+    """How a child that has closed its pipe came to its end, in words."""
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:  # where dead children are not waited for
+        return "has ended"
+    if not os.WIFSIGNALED(status):
+        return f"has ended with status {os.WEXITSTATUS(status)}"
+    number = os.WTERMSIG(status)
+    hint = ": no memory left?" if number == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(number).name}{hint}"
 
 
 def send(pipe, message):
@@ -92,20 +119,22 @@ def send(pipe, message):
     pipe.sendall(packet)
 
 
-def receive(pipe):
+def receive(pipe, look=lambda: None):
     """The next message; EOFError when the other end is closed.
 
-    Looks busily whether there is one, for a short while: a process that sleeps takes tens of
-    microseconds to wake, and in a training step the next message is rarely a millisecond away.
+    For a short while this asks again and again whether there is one: a process that sleeps takes
+    tens of microseconds to wake, and in a training step the next message is rarely a millisecond
+    away. Then it waits, and calls look() at times.
     """
     end = time.perf_counter() + BUSY
     while True:
-        wait = 0 if time.perf_counter() > end else socket.MSG_DONTWAIT
         with suppress(BlockingIOError):
-            packet = pipe.recv(LONGEST, wait)
+            packet = pipe.recv(LONGEST, socket.MSG_DONTWAIT)
             if not packet:
                 raise EOFError
             return pickle.loads(packet)
+        if time.perf_counter() > end and not select.select([pipe], [], [], LOOK)[0]:
+            look()
 
 
 def serve(worker, pipe, others):
@@ -138,13 +167,13 @@ def serve(worker, pipe, others):
 
 def sendable(error):
     """error, or what it says if it cannot go through a pipe."""
-    told = RuntimeError(f"{type(error).__name__}: {error}"[:TOLD])
+    in_words = RuntimeError(f"{type(error).__name__}: {error}"[:SHORTENED])
     try:
         packet = pickle.dumps(error)
         pickle.loads(packet)
     except Exception:  # noqa: BLE001
-        return told
-    return error if len(packet) <= LONGEST else told
+        return in_words
+    return error if len(packet) <= LONGEST else in_words
 
 
 def end(pipes, pids, owner):
@@ -155,7 +184,12 @@ def end(pipes, pids, owner):
         with suppress(OSError):  # it has ended before
             pipe.shutdown(socket.SHUT_RDWR)  # also if some other child has inherited the pipe
         pipe.close()
+    end = time.perf_counter() + GRACE
     while pids:
         with suppress(ChildProcessError):  # where dead children are not waited for
-            os.waitpid(pids[-1], 0)
+            if os.waitpid(pids[-1], os.WNOHANG) == (0, 0):
+                if time.perf_counter() > end:  # it was stopped, or hangs
+                    os.kill(pids[-1], signal.SIGKILL)
+                time.sleep(0.001)
+                continue
         pids.pop()

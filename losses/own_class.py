@@ -1,11 +1,11 @@
-"""Labels as the loss layers take them."""
+"""Which class each image is of, as the loss layers take it."""
 
 import numpy as np
 
-from nn.backend import array_module
+from nn.backend import Array, array_module
 
 
-def own_class(scores, labels):
+def own_class(scores: Array, labels: Array) -> Array:
     """1[y_i = y] for scores (n, K) and labels (n,) int of 0 .. K - 1: (n, K) bool.
 
     ValueError if they do not go together; on a GPU, which is not waited for, only for their number.

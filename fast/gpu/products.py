@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from functools import cache
 
-from nn.backend import array_module, cublas
+from nn.backend import array_module
 
 GEMM = {
     "float32": ("cublasSgemm_v2", ctypes.c_float),
@@ -44,6 +44,13 @@ def on(stream, xp):
         yield
     finally:
         direct = None
+
+
+def cublas():
+    """CuPy's own binding to cuBLAS."""
+    from cupy_backends.cuda.libs import cublas
+
+    return cublas
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Runs: training, chains, the folder that each is kept in."""

@@ -1,0 +1,68 @@
+"""The reference distribution that the settings name, and pictures of one's own to start from."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.data.folder import decode
+from app.data.images import Pixels
+from app.data.load import load
+from app.files import files_in
+from hmc.reference import NOISE, Data, Natural, White, measured
+
+LARGEST_DATA = 3000  # numbers of an image up to which all second moments are taken
+MOST_IMAGES = 60_000
+
+
+def reference_of(settings: dict, shape: tuple) -> White:
+    """q for images (H, W, C). ValueError if there are no images to measure it from."""
+    s, sigma = settings, settings["sigma"]
+    if s["reference"] == "white":
+        return White(shape, sigma)
+    if s["reference"] == "natural" and s["reference_data"] is None:
+        return Natural(shape, sigma)
+    pixels = Pixels(**s["pixels"])
+    images = images_of(s["reference_data"], shape, pixels)
+    if s["reference"] == "natural" or np.prod(shape) > LARGEST_DATA:
+        return measured(images, sigma if s["reference"] == "natural" else None)
+    reach = 255 * float(np.abs(pixels.scale).mean())  # of the pixels, as the net takes them
+    return Data(images, NOISE * reach, sigma)
+
+
+def images_of(folder: str | None, shape: tuple, pixels: Pixels) -> np.ndarray:
+    """Images of a folder as a net takes them, (N, *shape) float32: those of a data set's training
+    part, or every picture in a folder. By default MNIST's."""
+    if folder is not None:
+        pictures = [path for path in files_in(folder) if path.suffix.lower() in SUFFIXES]
+        if pictures:
+            return pixels(np.stack([cut(path, shape) for path in pictures[:MOST_IMAGES]]))
+    train, _ = load(folder, input_shape=shape, pixels=vars(pixels))
+    if train.shape != shape:
+        raise ValueError(
+            f"the reference distribution needs images of {shape}, those of {folder or 'MNIST'} are "
+            f"{train.shape}"
+        )
+    return train.evenly(MOST_IMAGES).batch(slice(None))[0]
+
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+def cut(path: Path, shape: tuple) -> np.ndarray:
+    """The largest centred part of a picture with this aspect, as uint8 (H, W, C)."""
+    H, W, C = shape
+    with Image.open(path) as image:
+        width, height = image.size
+    scale = max(W / width, H / height)
+    larger = max(H, round(height * scale)), max(W, round(width * scale)), C
+    found = decode(path, larger)
+    if isinstance(found, str):
+        raise ValueError(found)
+    top, left = (larger[0] - H) // 2, (larger[1] - W) // 2
+    return found[top : top + H, left : left + W]
+
+
+def read_image(path: str, shape: tuple, pixels: dict) -> np.ndarray:
+    """A picture as a net takes it: (H, W, C) float32."""
+    return Pixels(**pixels)(cut(Path(path), shape)[None])[0].astype(np.float32)
