@@ -6,6 +6,7 @@ python reproduce.py table1
 import app  # noqa: F401  first: app/interrupts.py says why
 
 # isort: split
+import argparse
 from pathlib import Path
 
 from app.console import OneLineParser, absolute_path, fail_in_one_line, named_path, number
@@ -45,7 +46,7 @@ again; and NAME.md, NAME.json and NAME.png with what came out.
 """
 
 
-def parser():
+def parser() -> OneLineParser:
     p = OneLineParser(
         prog="reproduce.py",
         description="The paper's tables and figures, each by one command:\n\n"
@@ -96,7 +97,7 @@ def parser():
     return p
 
 
-def check_options(name, settings):
+def check_options(name: str, settings: argparse.Namespace) -> None:
     """ValueError if an option is given that this target has no use for."""
     used = USED.get(name.rstrip("0123456789"), ())
     for option, unset in UNSET.items():
@@ -104,7 +105,7 @@ def check_options(name, settings):
             raise ValueError(f"{name} has no use for --{option}")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     settings = parser().parse_args(argv)
     name = settings.target
     settings.out = Path(settings.out, "quick" if settings.quick else "")

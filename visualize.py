@@ -96,7 +96,12 @@ def write_results(chains, run, told, device):
         {"unit": unit} | row
         for unit, row in zip(s["unit"], chains.diagnose(chains.units), strict=True)
     ]
-    rounding, turned = chains.rounding(), chains.forecast()
+    try:
+        rounding = chains.rounding()
+    except MemoryError:
+        rounding = None
+        warn("the rounding of the energy was not checked: out of memory")
+    turned = chains.forecast()
     write_json(
         run.result_file,
         {

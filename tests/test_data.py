@@ -51,7 +51,7 @@ def test_limit_and_classes(small_data):
         load(small_data, classes=8)
     train.need_every_class()
     for classes, limit, message in [
-        (10, 3, "class 3, 4, 5, 6, 7, ... among 3"),
+        (10, 3, "small-data: no training image of class 3, 4, 5, 6, 7, ... among 3"),
         (12, None, "class 10, 11 among 96"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -1,6 +1,8 @@
 """Pictures: whatever display there is, of any number of channels, never at the cost of numbers."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from app.pictures.canvas import save_figure, sheet
 from app.pictures.curves import error_plot, training_curves
 from app.pictures.images import film, labelled, mosaic, panels, rows_of_groups, traces
 from nn.nets import build
-from tests.scripts import run
+from tests.scripts import ROOT, run
 
 QUICK = ["--chains", 2, "--iterations", 12]
 PICTURES = {"grid.png", "sequence.png", "trace.png", "film.gif"}
@@ -148,6 +150,27 @@ def test_a_film_stays_small(tmp_path):
     with Image.open(tmp_path / "f.gif") as picture:
         assert max(picture.size) < 1300
         assert picture.n_frames == 2
+
+
+def test_a_large_picture_takes_little_memory(tmp_path):
+    """matplotlib's imshow takes 85 bytes for each pixel of the file: 1.4 GB for this one."""
+    code = """
+import resource, sys
+import numpy as np
+from app.pictures.images import labelled
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+before = peak()
+labelled(np.zeros((24, 24, 5, 5, 1)), [""] * 24, [""] * 24, "", sys.argv[1])
+print(peak() - before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "p.png"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 150  # MiB; measured: 55
 
 
 def test_names_with_dollars_are_no_formulas(tmp_path):

@@ -1,6 +1,7 @@
 """Labelled images, and how their pixels become the input of a net."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Pixels:
         if not np.isfinite(self.mean).all():
             raise ValueError(f"--pixel-mean {self.mean}: not finite as a float32 number")
 
-    def __call__(self, images, top=0, left=0):
+    def __call__(self, images: np.ndarray, top: int = 0, left: int = 0) -> np.ndarray:
         """uint8 images (N, h, w, C), cut out at top, left -> x float32, of the same shape."""
         h, w = images.shape[1:3]
         xp = array_module(images)
@@ -43,7 +44,8 @@ class Images:
 
     Images larger than that are cut: at a random place and mirrored at random in training, at the
     centre and the four corners in testing. index says which of `images`, which may be a file mapped
-    into memory, are in use: by default all. labels are those of the images in use.
+    into memory, are in use: by default all. labels are those of the images in use. source: where
+    they are from, for messages.
     """
 
     images: np.ndarray
@@ -52,6 +54,7 @@ class Images:
     pixels: Pixels = field(default_factory=Pixels)
     size: tuple | None = None  # as stored
     index: np.ndarray | None = None
+    source: str = "the data"
 
     def __post_init__(self):
         self.index = np.arange(len(self.images)) if self.index is None else self.index
@@ -72,49 +75,51 @@ class Images:
     def __len__(self):
         return len(self.index)
 
-    def to(self, xp):
+    def to(self, xp: Any) -> "Images":
         """The same with the images on xp's device, where they are cut too; not those on disk."""
         return self if self.on_disk else replace(self, images=to_device(self.images, xp))
 
     @property
-    def on_disk(self):
+    def on_disk(self) -> bool:
         """Whether they are read from a file when they are asked for."""
         return isinstance(self.images, np.memmap)
 
     @property
-    def views(self):
+    def views(self) -> int:
         """How many places an image is cut at in testing: 1 or 5."""
         return len(self.places)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple:
         """Of one image as a net takes it: (h, w, C)."""
         return *self.size, self.images.shape[3]
 
-    def input_settings(self):
+    def input_settings(self) -> tuple:
         """(scale, mean, order) of `pixels`, the mean as it is at the centre."""
         (top, left), (h, w) = self.places[0], self.size
         mean = self.pixels.mean
         mean = mean[top : top + h, left : left + w] if mean.ndim == 3 else mean
         return self.pixels.scale, mean, self.pixels.order
 
-    def need_every_class(self):
+    def need_every_class(self) -> None:
         """ValueError if a class has no image: GG needs log rho_y, the prior of each (Eq. 6)."""
         missing = np.setdiff1d(np.arange(self.classes), self.labels)
         if len(missing):
             some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
             raise ValueError(
-                f"no training image of class {some} among {len(self)}: the generative gradient "
-                "needs one of each class (--classes sets their number)"
+                f"{self.source}: no training image of class {some} among {len(self)}: the "
+                "generative gradient needs one of each class (--classes sets their number)"
             )
 
-    def batch(self, index, place=0):
+    def batch(self, index: Any, place: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Images `index` (a slice or integers), cut at a place of `places`: x float32, labels."""
         (top, left), (h, w) = self.places[place], self.size
         cut = self.images[self.index[index], top : top + h, left : left + w]
         return self.pixels(cut, top, left), self.labels[index]
 
-    def training_batch(self, index, rng):
+    def training_batch(
+        self, index: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`batch`, but cut at random places and half of them mirrored, if there is room to cut."""
         if len(self.places) == 1:
             return self.batch(index)
@@ -129,10 +134,10 @@ class Images:
             x[k] = cut[:, ::-1] if mirrored[k] else cut
         return x, self.labels[index]
 
-    def evenly(self, count):
+    def evenly(self, count: int) -> "Images":
         """`count` of the images, evenly spaced, or all if there are no more."""
         return self.only(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
 
-    def only(self, index):
+    def only(self, index: Any) -> "Images":
         """These of the images, without a copy of them."""
         return replace(self, labels=self.labels[index], index=self.index[index])

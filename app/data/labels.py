@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def labelled_and_not(labels, count, classes, seed):
+def labelled_and_not(
+    labels: np.ndarray, count: int, classes: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(numbers of `count` images as many of each class as can be, numbers of all others).
 
     ValueError if there are fewer images than that, or fewer than one for each class.
@@ -22,7 +24,7 @@ def labelled_and_not(labels, count, classes, seed):
     return np.sort(chosen), np.setdiff1d(np.arange(len(labels)), chosen)
 
 
-def rounds(index, length, *seed):
+def rounds(index: np.ndarray, length: int, *seed: int) -> np.ndarray:
     """`length` of the numbers in index: all in random order, again and again in another one."""
     rng = np.random.default_rng(seed)
     times = -(-length // len(index))

@@ -117,7 +117,10 @@ def load(
         mean = folder.mean_image(train[0]) if mean is None else mean
         pixels = {**pixels, "mean": mean}
     try:
-        train, test = (Images(*part, classes, Pixels(**pixels), size) for part in (train, test))
+        train, test = (
+            Images(*part, classes, Pixels(**pixels), size, source=str(path))
+            for part in (train, test)
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if limit is None:

@@ -54,10 +54,10 @@ class Job:
         return RunFolder(self.folder, OPTIONS[self.script].results(self.settings)).finished()
 
     @property
-    def log(self):
+    def log(self) -> Path:
         return self.folder.parent / f"{self.folder.name}.log"
 
-    def start(self):
+    def start(self) -> subprocess.Popen:
         """Begin the run, or go on with it."""
         command = [
             sys.executable,
@@ -74,13 +74,13 @@ class Job:
                 [str(word) for word in command], stdout=log, stderr=log, start_new_session=True
             )
 
-    def last_words(self):
+    def last_words(self) -> str:
         """The last line of the log, where a progress bar overwrites its own line."""
         text = self.log.read_bytes().decode(errors="replace").replace("\r", "\n")
         return next((line for line in reversed(text.split("\n")) if line.strip()), "")
 
 
-def at_once(device):
+def at_once(device: str) -> int:
     """How many runs share a device: one a core, but a GPU is for one alone."""
     if device != "cpu" and gpus():
         return 1

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from app.files import write_whole
-from app.pictures.canvas import colormaps, save_figure, sheet
+from app.pictures.canvas import colormaps, save_figure, save_with_pixels, sheet
 
 GAP = 2  # pixels between two images
-LARGE = 2500  # pixels: from here on a picture is as large as its images, and not twice
+LARGE = 1500  # pixels: from here on a picture is as large as its images, and not twice
 FILM = 1200  # pixels of a film's sides at most: of larger images, fewer are shown
 
 
@@ -86,7 +86,7 @@ def labelled(
             height / (height + top + margin),
         )
     )
-    axis.imshow(picture, interpolation="nearest", aspect="auto")
+    axis.set(xlim=(0, width), ylim=(height, 0), facecolor="white")
     axis.set_xticks((np.arange(K) + 0.5) * width / K, column_labels, fontsize=7)
     axis.set_yticks((np.arange(R) + 0.5) * height / R, row_labels, fontsize=8)
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -94,7 +94,8 @@ def labelled(
     figure.text(
         0.5, 1 - 4 / (height + top + margin), "\n".join(lines), ha="center", va="top", fontsize=8
     )
-    save_figure(figure, path, dpi=200 if max(width, height) < LARGE else 100)
+    dots = 2 if max(width, height) < LARGE else 1
+    save_with_pixels(figure, path, picture, left, top + margin - 4, dots)
 
 
 def rows_of_groups(
@@ -139,10 +140,7 @@ def rows_of_groups(
                 figure.text(
                     x / width, 1 - (y - 3) / height, group_labels[r][g], va="bottom", fontsize=7
                 )
-    axis = figure.add_axes((0, 0, 1, 1), zorder=-1)
-    axis.imshow(picture, interpolation="nearest", aspect="auto")
-    axis.set_axis_off()
-    save_figure(figure, path, dpi=100)
+    save_with_pixels(figure, path, picture)
 
 
 def traces(
