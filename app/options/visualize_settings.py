@@ -61,14 +61,14 @@ PRESETS = {
         | {"temperature": 0.001, "step_size": 3e-6 / 10},
     },
 }
-# What suits a reference: T = 1, the model itself, where q has the statistics of the images; on
-# white noise that shows little, so there T is low.
+# What suits a reference: T = 1, the model itself, where q is that of the data. Elsewhere units that
+# are weak would drown in q at T = 1, so T is lower.
 SUITS = {
     ("grey", "white"): {"sigma": 2.0, "temperature": 0.01, "start": "noise"},
     ("colour", "white"): {"sigma": 8.0, "temperature": 0.001, "heat": 100.0, "spread": 0.03}
     | {"iterations": 160, "leapfrog_steps": 30, "start": "noise"},
-    ("grey", "natural"): {"sigma": 0.5, "temperature": 1.0, "start": "ascent", "spread": 0.1},
-    ("colour", "natural"): {"sigma": 4.0, "temperature": 1.0, "start": "ascent", "spread": 0.1},
+    ("grey", "natural"): {"sigma": 0.5, "temperature": 0.1, "start": "ascent", "spread": 0.1},
+    ("colour", "natural"): {"sigma": 4.0, "temperature": 0.1, "start": "ascent", "spread": 0.1},
     ("grey", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
     ("colour", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
 }

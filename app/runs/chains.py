@@ -147,7 +147,7 @@ class Chains:
             "divergences": int(divergent[:, first:].sum()),
             "divergences_in_warm_up": int(divergent[:, :first].sum()),
             "chains_that_never_moved": unmoved,
-            "judgement": "stuck" if unmoved else judgement(late),
+            "judgement": "stuck" if unmoved and judged >= 3 else judgement(late),
             "own_rhat": [number(split_rhat(own[None])) for own in late],
             "ess": number(effective_draws(late)),
             "rhat": number(split_rhat(late)),
