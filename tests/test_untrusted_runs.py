@@ -194,7 +194,7 @@ def test_every_number_of_a_chains_checkpoint_edited(tmp_path, sampler):
     settings = visualize_settings.complete({**given, "threads": 1, "film": True})
 
     def fresh():
-        return NodeChains(settings, load_network(settings), np)
+        return NodeChains(settings, *load_network(settings), np)
 
     chains, folder = fresh(), RunFolder(tmp_path / "run")
     folder.create(settings)
