@@ -100,7 +100,7 @@ def top_down(dscores, kept, net):
 
 
 def generative_loss(scores, labels):
-    """-log p_y(x) / q(x), averaged over the n labelled images. All m images are samples from q."""
+    """The mean of -log(p_y(x) / q(x)), where Z_y is the mean of exp f_y over all images."""
     own = np.zeros(scores.shape, bool)  # (m, K): is y the class of the image?
     own[np.arange(len(labels)), labels] = True  # The labelled images come first.
     shifted = scores - scores.max(axis=0)  # so that exp cannot overflow
@@ -153,7 +153,7 @@ def leapfrog(energy, z, momentum, dU, step_size, steps):
 
 
 def hmc_step(energy, z, U, dU, rng, step_size=0.04, steps=12):
-    """Moves each chain along a trajectory, and accepts or rejects its end. Changes z, U and dU."""
+    """Moves each chain. Finite steps change H a little: accept or reject corrects for that."""
     start = rng.standard_normal(z.shape, np.float32).astype(z.dtype)  # momentum
     new_z, end, new_U, new_dU = leapfrog(energy, z, start, dU, step_size, steps)
     H = U + (start**2).sum(axis=1, dtype=float) / 2
