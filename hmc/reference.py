@@ -5,8 +5,8 @@ do: the chains move z, whose reference is N(0, I) whatever A is. U(z) = -f(mu + 
 
     dU/dz = z - A^T df/dx
 
-by the chain rule, so all that a reference needs is A and its transpose. All directions of z have the
-same scale, so one step size suits them all; in x the narrowest direction of q would limit it
+by the chain rule, so all that a reference needs is A and its transpose. All directions of z have
+the same scale, so one step size suits them all; in x the narrowest direction of q would limit it
 (docs/derivations.md).
 """
 

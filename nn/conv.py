@@ -24,8 +24,8 @@ class Conv(Layer):
     x (N, H, W, C), w (KH, KW, C / groups, F), b (F,) -> y (N, OH, OW, F). Kernels are not flipped.
     kernel (KH, KW), stride (SH, SW): int or (vertical, horizontal); pad: these or ((top, bottom),
     (left, right)). With groups, the filters of group g see only the channels of group g: a product
-    for each. In comments below, G = groups, D = C / G, K = KH KW D is the size of a window, f = F / G
-    and R = N OH OW the number of windows.
+    for each. In comments below, G = groups, D = C / G, f = F / G, K = KH KW D is the size of a
+    window and R = N OH OW the number of windows.
     """
 
     def __init__(
