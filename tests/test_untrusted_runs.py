@@ -11,6 +11,7 @@ from app.formats.npz import load_npz, save_npz
 from app.options import train, train_settings, visualize, visualize_settings
 from app.runs.folder import RunFolder, write_json
 from app.runs.node import NodeChains, load_network
+from app.runs.resume import restore_training, training_state
 from tests import scripts
 from tests.scripts import assert_one_line
 from tests.test_train import small_images, small_training  # noqa: F401  a fixture
@@ -146,16 +147,16 @@ def broken_arrays(arrays):
     yield {**arrays, "other": np.zeros(3)}
 
 
-def go_on(folder, fresh, arrays, state):
-    """Whether a fresh run takes a checkpoint: it must, or end in a ValueError that names it."""
+def goes_on(folder, fresh, restore, arrays, state):
+    """A fresh run that took a checkpoint; None if it ended in a ValueError that names the file."""
     folder.save_checkpoint(arrays, state)
-    restored = fresh()
     try:
-        folder.load_checkpoint(restored.restore)
-        return restored
+        folder.load_checkpoint(lambda *saved: restore(fresh, *saved))
+        return fresh
     except ValueError as error:
         problem = str(error)
-    assert "checkpoint.npz is not of this run" in problem
+    assert "checkpoint.npz is not" in problem  # of this run, or a sound file
+    assert "remove it to begin this run anew" in problem
     return None
 
 
@@ -163,38 +164,46 @@ def test_every_number_of_a_trainings_checkpoint_edited(tmp_path, small_images): 
     def fresh():
         return small_training(small_images, epochs=3, switch_epoch=1, threads=1)
 
+    def go_on(arrays, state):
+        return goes_on(folder, fresh(), restore_training, arrays, state)
+
     training, folder = fresh(), RunFolder(tmp_path / "run")
     folder.create({})
     run_epoch(training, folder, [])
     run_epoch(training, folder, ["a signal"])
-    arrays, state = training.state()
+    arrays, state = training_state(training)
     arrays = {name: np.array(array) for name, array in arrays.items()}
     taken = tried = 0
     for edited in edits(json.loads(json.dumps(state))):
         tried += 1
-        restored = go_on(folder, fresh, arrays, edited)
+        restored = go_on(arrays, edited)
         if restored is not None:
             taken += 1
             run_epoch(restored, RunFolder(tmp_path / "unused"), [])
     assert tried > 500
     assert taken < 0.35 * tried
     for edited in broken_arrays(arrays):
-        assert go_on(folder, fresh, edited, state) is None
+        assert go_on(edited, state) is None
     for name in arrays:
         for value in (np.nan, np.inf):
             edited = {**arrays, name: np.full_like(arrays[name], value)}
-            assert go_on(folder, fresh, edited, state) is None
-    assert go_on(folder, fresh, arrays, state).epoch == 2
+            assert go_on(edited, state) is None
+    assert go_on(arrays, state).epoch == 2
     os.close(folder.lock)
 
 
 @pytest.mark.parametrize("sampler", ["hmc", "ascent"])
 def test_every_number_of_a_chains_checkpoint_edited(tmp_path, sampler):
-    given = {"layer": "conv1", "unit": [0, 1], "chains": 2, "iterations": 12, "sampler": sampler}
-    settings = visualize_settings.complete({**given, "threads": 1, "film": True})
+    given = {"unit": [0, 1], "chains": 2, "iterations": 12, "reference": "white"}
+    settings = visualize_settings.complete(
+        {**given, "sampler": sampler, "start": "noise", "threads": 1, "film": True}
+    )
 
     def fresh():
-        return NodeChains(settings, load_network(settings), np)
+        return NodeChains(settings, *load_network(settings), np)
+
+    def go_on(arrays, state):
+        return goes_on(folder, fresh(), NodeChains.restore, arrays, state)
 
     chains, folder = fresh(), RunFolder(tmp_path / "run")
     folder.create(settings)
@@ -205,20 +214,20 @@ def test_every_number_of_a_chains_checkpoint_edited(tmp_path, sampler):
     taken = tried = 0
     for edited in edits(json.loads(json.dumps(state))):
         tried += 1
-        restored = go_on(folder, fresh, arrays, edited)
+        restored = go_on(arrays, edited)
         if restored is not None:
             taken += 1
             restored.step()
     assert tried > 100
     assert taken < 0.35 * tried
     for edited in broken_arrays(arrays):
-        assert go_on(folder, fresh, edited, state) is None
+        assert go_on(edited, state) is None
     for name in ("x", "value", "step_size", "temperature", "record/score", "record/probability"):
         edited = {**arrays, name: np.full_like(arrays[name], np.nan)}
-        assert go_on(folder, fresh, edited, state) is None
+        assert go_on(edited, state) is None
     for steps in (0, -1, 10**9):
-        assert go_on(folder, fresh, {**arrays, "steps": np.array(steps)}, state) is None
-    assert go_on(folder, fresh, arrays, state).iteration == 8
+        assert go_on({**arrays, "steps": np.array(steps)}, state) is None
+    assert go_on(arrays, state).iteration == 8
     os.close(folder.lock)
 
 
