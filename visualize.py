@@ -25,10 +25,10 @@ from fast.device import choose_device
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
 WORDS = {  # what a judgement of the diagnostics means
     "samples": "the chains have settled and agree: samples of the node's distribution",
-    "apart": "each chain has settled, but on pictures of its own: more --iterations, or --heat, may "
-    "let them meet; until then they show modes, not in what proportion",
+    "apart": "each chain has settled, but on pictures of its own: more --iterations may let them "
+    "meet; until then they show modes, and not in what proportion",
     "still moving": "the scores still drift, so these are no samples yet: more --iterations",
-    "stuck": "some chains do not move",
+    "stuck": "some chains never moved",
     "too few": "there are too few iterations to judge the chains by: raise --iterations",
 }
 # Of the table of diagnostics: {name: (head, width)}.
@@ -88,7 +88,7 @@ def run_chains(chains, run, stopped):
     return True
 
 
-def write_results(chains, run, told, device):
+def write_results(chains, run, predicted, device):
     """Samples, then the diagnostics, then pictures: drawing may fail, and costs no numbers."""
     s = chains.settings
     save_npz(run.path / "samples.npz", {"samples": chains.pictures(), "units": np.array(s["unit"])})
@@ -109,7 +109,7 @@ def write_results(chains, run, told, device):
             "seed": s["seed"],
             "seconds": chains.seconds,
             "device": device,
-            "forecast": vars(told) if told else None,
+            "forecast": vars(predicted) if predicted else None,
             "forecast_after_warm_up": vars(turned) if turned else None,
             "leapfrog_steps_after_warm_up": chains.sampler.steps,
             "rounding_error_of_U": rounding,
@@ -118,7 +118,7 @@ def write_results(chains, run, told, device):
     )
     if turned and s["adapt"]:
         print(
-            f"after the warm-up: theta = {turned.theta:.3g}, L = {chains.sampler.steps}; without f, "
+            f"after the warm-up: theta = {turned.theta:.3g}, L = {chains.sampler.steps}; without f "
             f"{turned.remains:.2g} of the start would remain at the end"
         )
     report(found, rounding, s)
@@ -154,10 +154,12 @@ def report(found, rounding, settings):
             warn(f"unit {some_of(risen)}: the energy rose, and should fall: {size}")
         return
     lower = f"lower --step-size (it was {step:.3g}) or raise --temperature"
+    last = f" in the last {found[0]['last_iterations']} iterations: {lower}"
     for word, meaning in WORDS.items():
         units = those(lambda row, word=word: row["judgement"] == word)
         if units:
-            print(f"unit {some_of(units)}: {meaning}" + (f": {lower}" if word == "stuck" else ""))
+            say = print if word in ("samples", "apart") else warn
+            say(f"unit {some_of(units)}: {meaning}{last if word == 'stuck' else ''}")
     for units, message in (
         (those(lambda row: row["divergences"]), "some trajectories diverged"),
         (those(lambda row: (row["acceptance"] or 0) < 0.2), "few trajectories were accepted"),
@@ -171,21 +173,22 @@ def report(found, rounding, settings):
         )
 
 
-def announce(chains, run, device, told, flat):
+def announce(chains, run, device, predicted, flat):
     """Say what is about to run, and what is to be expected of it."""
     s = chains.settings
     print(
         f"{Path(s['net']).stem} {s['layer']}, {chains.units} x {s['chains']} chains on images of "
-        f"{chains.network.input_shape}, {device}; in {run.path}"
+        f"{chains.network.input_shape}, q {s['reference']}, {device}"
+        f"{', the textbook alone' if s['plain'] else ''}; in {run.path}"
     )
-    if told:
+    if predicted:
         print(
-            f"forecast: theta = {told.theta:.3g}; {told.remains:.2g} of the start will remain, "
-            f"{told.reached:.2g} of the shift will be reached"
+            f"forecast: theta = {predicted.theta:.3g}; {predicted.remains:.2g} of the start will "
+            f"remain, {predicted.reached:.2g} of the shift will be reached"
             + (" (before the step size is adapted)" if s["adapt"] else "")
         )
-        if told.warning and not s["adapt"]:
-            warn(told.warning)
+        if predicted.warning and not s["adapt"]:
+            warn(predicted.warning)
     if flat:
         warn(
             f"unit {some_of(flat)} of {s['layer']} has no gradient at the start: its chains will "
@@ -202,7 +205,7 @@ def main(argv=None):
             return
         xp, device = choose_device(settings["device"])
         chains = NodeChains(settings, *load_network(settings), xp)
-        told, flat = chains.forecast(), chains.flat_units()
+        predicted, flat = chains.forecast(), chains.flat_units()
         if resumed:
             run.load_checkpoint(chains.restore)
         else:
@@ -212,7 +215,7 @@ def main(argv=None):
         return f"; stopped at iteration {chains.iteration}, {run.kept()}"
 
     with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
-        announce(chains, run, device, told, flat)
+        announce(chains, run, device, predicted, flat)
         whole = not chains.begins_with_an_ascent() or climb(chains, stopped)
         whole = whole and run_chains(chains, run, stopped)
         run.save_checkpoint(*chains.checkpoint())
@@ -220,7 +223,7 @@ def main(argv=None):
             again = f"python visualize.py --resume {shlex.quote(str(run.path))}"
             print(f"stopped; go on with: {again}", file=sys.stderr)
             sys.exit(128 + stopped[0])
-        write_results(chains, run, told, device)
+        write_results(chains, run, predicted, device)
         print(f"pictures and samples are in {run.path}")
 
 

@@ -1,1 +1,1 @@
-"""Sampling by Hamiltonian Monte Carlo; knows a net only as "energy(x) -> value, gradient"."""
+"""Sampling by Hamiltonian Monte Carlo. Only energy.py knows of nets."""

@@ -80,15 +80,12 @@ def judgement(draws: np.ndarray) -> str:
     """What chains have come to, from the draws (n chains, m iterations) after their warm-up.
 
     "too few"       there are fewer than 10 draws of each: nothing can be told
-    "stuck"         a chain has stayed where it was in the second half
     "still moving"  the halves of a chain differ: its own split R-hat is above 1.2 in the median
     "apart"         each chain has settled, but they disagree: their split R-hat is above 1.1
     "samples"       none of these
     """
     if draws.shape[1] < FEW:
         return "too few"
-    if (np.ptp(draws[:, draws.shape[1] // 2 :], axis=1) == 0).any():
-        return "stuck"
     if np.median([split_rhat(own[None]) for own in draws]) > SETTLED:
         return "still moving"
     return "samples" if split_rhat(draws) <= AGREE else "apart"

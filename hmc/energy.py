@@ -97,7 +97,7 @@ def check_node(network, layer: str, units: np.ndarray, position: tuple | None) -
 def rounding_error(energy: NodeEnergy, energy64: NodeEnergy, z: Array) -> float:
     """max |U - U in float64 on the host| over the chains at z: the noise in each H, at T = 1.
 
-    Beside it, energy differences of an accepted step are of the order of T.
+    Trajectories change H by about T. An error as large as that disturbs which are accepted.
     """
     value, _ = energy(z)
     exact, _ = energy64(to_host(z).astype(np.float64))

@@ -5,8 +5,9 @@ do: the chains move z, whose reference is N(0, I) whatever A is. U(z) = -f(mu + 
 
     dU/dz = z - A^T df/dx
 
-so all that a reference needs is A and its transpose. HMC in z with the mass m is HMC in x with the
-mass matrix m (A A^T)^-1: it takes long steps where q is wide (docs/derivations.md).
+by the chain rule, so all that a reference needs is A and its transpose. All directions of z have
+the same scale, so one step size suits them all; in x the narrowest direction of q would limit it
+(docs/derivations.md).
 """
 
 import math
@@ -58,8 +59,8 @@ class Natural(White):
 
     A = sigma crop F^-1 D F S: S mixes the channels of each pixel (the symmetric root of their
     correlation), D(f) = max(|f|, 1 / max(H, W))^-alpha weighs the frequencies f (cycles a pixel),
-    F is the Fourier transform. D is scaled so that a pixel has the variance sigma^2. z is larger
-    than x: a transform of the image alone would join its left border to its right.
+    F is the Fourier transform. D is scaled so that F^-1 D F gives each pixel the variance 1. z is
+    larger than x: a transform of the image alone would join its left border to its right.
     spectrum: a measured D instead, of the shape of rfft2 on `torus(shape)`.
     """
 
@@ -102,7 +103,9 @@ class Natural(White):
         target = x - self.mean
         y, r = 0 * target, target.copy()
         p, size = r.copy(), (r * r).sum(axis=(1, 2, 3), keepdims=True)
-        for _ in range(50):
+        for _ in range(300):
+            if size.max() < 1e-12 * (target * target).sum():
+                break
             Ap = self.apply(self.transpose(p))
             step = size / (p * Ap).sum(axis=(1, 2, 3), keepdims=True)
             y, r = y + step * p, r - step * Ap

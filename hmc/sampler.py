@@ -8,7 +8,7 @@ import numpy as np
 from hmc.leapfrog import leapfrog
 from nn.backend import Array, array_module, to_device, to_host
 
-DIVERGENT = 1000  # an energy error this large is no longer rounding of the trajectory
+DIVERGENT = 1000  # an energy error this large no longer comes from the length of the steps
 # Numbers that overflow in a chain that diverges are seen to by rejecting it.
 QUIET = np.errstate(over="ignore", invalid="ignore")
 
@@ -25,7 +25,10 @@ class State:
 class HMC:
     """Samples from exp(-U(x) / temperature) by trajectories of leapfrog steps.
 
-    energy(x) -> U (n,), dU/dx (n, ...) for x (n, ...) of any shape behind the chain axis.
+    energy(x) -> U (n,), dU/dx (n, ...) for x (n, ...) of any shape behind the chain axis; for a
+    node of a net, x is the z of energy.py. Steps of finite length change H = U + K a little. So
+    the end of a trajectory is accepted with probability min(1, exp(H_start - H_end)) only
+    (Metropolis), which keeps exp(-U / temperature) exactly.
     step_size: a number, or (n,), one for each chain. mass: of every coordinate,
     K = |phi|^2 / (2 mass). jitter: the length of each trajectory is eps L (1 + jitter u), u
     uniform in [-1, 1], drawn anew for each chain, so that none stays on a resonance.

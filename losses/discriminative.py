@@ -17,7 +17,7 @@ def discriminative_loss(scores: Array, labels: Array) -> tuple[Array, Array, dic
     scores F (n, K), labels (n,) int -> loss, dscores (n, K), info {"posterior": p(y|x) (n, K)}.
     loss = -(1/n) sum_i log softmax(F[i, :])[y_i]  (Eq. 17, log K for equal scores);
     dscores = -(1/n) (onehot - posterior)          (Eq. 18), whose rows sum to 0.
-    ValueError for labels that are not n of 0 .. K - 1 (on a GPU: not n).
+    ValueError for labels that are not n of 0 .. K - 1 (on a GPU only their number is checked).
     """
     xp = array_module(scores)
     own = own_class(scores, labels)  # (n, K): 1[y_i = y]

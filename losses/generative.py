@@ -30,7 +30,9 @@ def effective_sample_size(weights: Array) -> Array:
 def generative_loss(
     scores: Array, labels: Array, counts: Array | None = None
 ) -> tuple[Array, Array, dict]:
-    """-(1/n) sum_i log p_{y_i}(x_i) / q(x_i), a softmax over the columns of scores.
+    """-(1/n) sum_i log( p_{y_i}(x_i) / q(x_i) ), a softmax over the columns of scores.
+
+    Z_y is the mean of exp f_y over the n images, so p_y(x_i) / q(x_i) = n W[i, y].
 
     scores F (n, K), labels (n,) int -> loss, dscores (n, K),
     info {"weights": W (n, K), "ess": ESS per class (K,)}.
@@ -38,7 +40,7 @@ def generative_loss(
     dscores[j, y] = -(1/n) (1[y_j = y] - N_y W[j, y])  (the sum over i of Eq. 14), whose columns
     sum to 0. N_y is the number of images of class y. With counts (n,), image i is an example of its
     class counts[i] times (Eq. 19); N_y and 1/n then count it so.
-    ValueError for labels that are not n of 0 .. K - 1 (on a GPU: not n).
+    ValueError for labels that are not n of 0 .. K - 1 (on a GPU only their number is checked).
     """
     xp = array_module(scores)
     own = own_class(scores, labels)  # (n, K): 1[y_i = y]

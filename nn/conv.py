@@ -22,9 +22,10 @@ class Conv(Layer):
     """y[n,oh,ow,f] = b[f] + sum_{i,j,c} x[n, oh SH + i - top, ow SW + j - left, c] w[i,j,c,f]
 
     x (N, H, W, C), w (KH, KW, C / groups, F), b (F,) -> y (N, OH, OW, F). Kernels are not flipped.
-    With groups, the filters of group g see only the channels of group g. Below, D = C / groups,
-    f = F / groups, K = KH KW D is the size of a window, and R = N OH OW the number of windows.
-    kernel, stride: int or (vertical, horizontal); pad: also ((top, bottom), (left, right)).
+    kernel (KH, KW), stride (SH, SW): int or (vertical, horizontal); pad: these or ((top, bottom),
+    (left, right)). With groups, the filters of group g see only the channels of group g: a product
+    for each. In comments below, G = groups, D = C / G, f = F / G, K = KH KW D is the size of a
+    window and R = N OH OW the number of windows.
     """
 
     def __init__(

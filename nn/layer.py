@@ -16,7 +16,7 @@ class Layer:
     initialize(input_shape, rng)     creates the parameters
     params                           {"w": array, "b": array}, or {}
     rates                            {"w": (lr_mult, decay_mult), ...}, as in Caffe
-    kernel, stride, pad              of its windows; kernel None: each unit sees all of the image
+    kernel, stride, pad              of its windows; kernel None: a unit sees its whole input
 
     A layer that `joins` (join.py) takes several inputs: x, dx and input_shape are lists then.
     """

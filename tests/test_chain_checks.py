@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.runs.chains import Chains
-from hmc.diagnostics import autocorrelation, effective_draws, split_rhat
+from hmc.diagnostics import autocorrelation, effective_draws, judgement, split_rhat
 from hmc.forecast import forecast
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
@@ -57,7 +57,8 @@ def test_step_size_stays_below_the_largest():
     ],
 )
 def test_forecast_of_printed_and_other_settings(iterations, settings, theta, remains, word):
-    told = forecast(iterations, *settings)
+    eps, steps, sigma, mass, temperature = settings
+    told = forecast(iterations, eps / sigma, steps, mass, temperature)  # in z = x / sigma
     assert told.theta == pytest.approx(theta, rel=0.02)
     if remains is not None:
         assert told.remains == pytest.approx(remains, rel=0.12)
@@ -68,33 +69,42 @@ def test_forecast_of_printed_and_other_settings(iterations, settings, theta, rem
 @given(
     st.floats(1e-6, 1e-2),
     st.integers(1, 100),
-    st.floats(0.1, 100),
     st.floats(1e-4, 10),
     st.floats(1e-4, 10),
 )
-def test_settings_that_a_forecast_recommends_are_good(eps, steps, sigma, mass, temperature):
-    told = forecast(50, eps, steps, sigma, mass, temperature)
+def test_settings_that_a_forecast_recommends_are_good(eps, steps, mass, temperature):
+    told = forecast(50, eps, steps, mass, temperature)
     if told.warning:
         better = float(told.warning.split("--step-size ")[1].split()[0].rstrip(","))
-        assert not forecast(50, better, steps, sigma, mass, temperature).warning or steps == 1
+        assert not forecast(50, better, steps, mass, temperature).warning or steps == 1
 
 
 def test_forecast_is_what_the_sampler_does():
     """Without f: correlation with the start, from the chains themselves."""
-    sigma, T, m = 10.0, 0.5, 0.3
-    eps = 0.12 * sigma * math.sqrt(T * m) / 10
+    T, m = 0.5, 0.3
+    eps = 0.12 * math.sqrt(T * m) / 10
 
-    def energy(x):
-        return (x**2).sum(axis=1) / (2 * sigma**2 * T), x / (sigma**2 * T)
+    def energy(z):
+        return (z**2).sum(axis=1) / 2, z
 
     rng = np.random.default_rng(0)
-    start = sigma * math.sqrt(T) * rng.standard_normal((50, 2000))
-    hmc = HMC(energy, eps, 10, m)
+    start = math.sqrt(T) * rng.standard_normal((50, 2000))
+    hmc = HMC(energy, eps, 10, m, T)
     state = hmc.start(start)
     for _ in range(40):
         state, _ = hmc.step(state, rng)
     correlation = np.corrcoef(start.ravel(), state.x.ravel())[0, 1]
-    assert correlation == pytest.approx(forecast(40, eps, 10, sigma, m, T).remains, abs=0.02)
+    assert correlation == pytest.approx(forecast(40, eps, 10, m, T).remains, abs=0.02)
+
+
+def test_judgements():
+    rng = np.random.default_rng(0)
+    settled = rng.standard_normal((4, 100))
+    assert judgement(settled) == "samples"
+    assert judgement(settled[:, :9]) == "too few"
+    assert judgement(settled + 5 * np.arange(4)[:, None]) == "apart"
+    assert judgement(settled + np.linspace(0, 8, 100)) == "still moving"
+    assert judgement(np.cumsum(settled, axis=1)) == "still moving"
 
 
 def ar1(rho, n, m, rng):

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from hmc.ascent import Ascent
 from hmc.leapfrog import leapfrog
-from hmc.sampler import HMC, ascend
+from hmc.sampler import HMC
 
 
 def gaussian(precision, mean=0.0):
@@ -239,10 +240,16 @@ def test_chains_are_accepted_each_for_itself():
 
 
 def test_ascent_reaches_the_maximum():
-    state = HMC(gaussian(np.diag([1.0, 4.0]), 2.0), 1, 1).start(np.zeros((3, 2)))
-    for _ in range(100):
-        state = ascend(gaussian(np.diag([1.0, 4.0]), 2.0), state, 0.2)
-    np.testing.assert_allclose(state.x, 2, atol=1e-6)
+    ascent = Ascent(gaussian(np.diag([1.0, 4.0]), 2.0), 0.2, 300)
+    state = ascent.start(np.zeros((3, 2)))
+    values = [state.value[0]]
+    for _ in range(300):
+        state, info = ascent.step(state)
+        values.append(state.value[0])
+    np.testing.assert_allclose(state.x, 2, atol=1e-3)
+    assert (state.taken == 300).all()
+    assert values[-1] < 1e-6 * values[0]
+    assert (info["probability"] == 1).all()
 
 
 def test_numbers_that_make_no_sampler():

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
 from app.pictures import attempt
 from app.pictures.canvas import save_figure, sheet
 from app.pictures.curves import error_plot, training_curves
 from app.pictures.images import film, labelled, mosaic, panels, rows_of_groups, traces
-from nn.nets import table
-from nn.network import Network
 from tests.scripts import ROOT, run
 
 QUICK = ["--chains", 2, "--iterations", 12]
@@ -96,7 +95,7 @@ def test_a_table_is_kept_where_nothing_can_be_drawn(tmp_path):
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_nets_of_any_number_of_channels(tmp_path, channels):
-    net = Network(table("lenet"), (28, 28, channels), np.random.default_rng(0))
+    net = open_network("lenet", input_shape=(28, 28, channels))
     arrays = net.params() | {"input_shape": np.array([28, 28, channels])}
     save_npz(tmp_path / "m.npz", arrays)
     options = ["--weights", tmp_path / "m.npz", "--unit", "0,1", *QUICK, "--film"]

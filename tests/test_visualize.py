@@ -58,14 +58,15 @@ def test_threes_right_after_install(tmp_path):
     assert 0.5 < found["variety"][0] < 1.5
     told = json.loads((tmp_path / "v" / "diagnostics.json").read_text())
     assert told["seed"] == 0
-    assert told["settings"]["sigma"] == 2
+    assert told["settings"]["reference"] == "data"
+    assert told["settings"]["temperature"] == 1
     assert told["forecast"]["theta"] == pytest.approx(0.4 * math.pi)
     (unit,) = told["units"]
     assert unit["unit"] == 3
     assert 0.6 < unit["acceptance"] < 0.99
     assert 0 < unit["energy_error"] < 2
     assert unit["divergences"] == unit["chains_that_never_moved"] == 0
-    assert unit["score"] > 100
+    assert unit["score"] > 50
     assert unit["ess"] > 1
     assert unit["rhat"] > 0.9
     assert 0 < told["rounding_error_of_U"] < 0.1
@@ -121,8 +122,6 @@ def test_numbers_that_overflow(tmp_path):
     arrays["fc2.w"][0, 0] = np.nan
     save_npz(tmp_path / "nan.npz", arrays)
     assert_one_line(run(*options, "--weights", tmp_path / "nan.npz"), 2, "nan.npz: fc2.w is not")
-    result = run(*options, "--sampler", "ascent", "--step-size", 1000)
-    assert_one_line(result, 1, "the ascent diverged: lower --step-size")
     arrays["input_shape"] = np.array([28, 28])
     save_npz(tmp_path / "shape.npz", arrays)
     result = run(*options, "--weights", tmp_path / "shape.npz", "--out", tmp_path / "u")
@@ -147,6 +146,10 @@ def test_seeds(tmp_path):
         (["--layer", "fc1", "--unit", "7"], (1, 2, 28, 28, 1)),
         (["--sampler", "langevin"], (1, 2, 28, 28, 1)),
         (["--sampler", "ascent"], (1, 2, 28, 28, 1)),
+        (["--reference", "white"], (1, 2, 28, 28, 1)),
+        (["--reference", "natural"], (1, 2, 28, 28, 1)),
+        (["--reference", "natural", "--layer", "conv2", "--start", "noise"], (1, 2, 14, 14, 1)),
+        (["--start", ROOT / "docs" / "images" / "digits.png"], (1, 2, 28, 28, 1)),
         (["--preset", "paper", "--leapfrog-steps", "5"], (1, 2, 28, 28, 1)),
         (["--precision", "float64", "--step-size", "0.005"], (1, 2, 28, 28, 1)),
         (["--weights", ROOT / "assets" / "lenet-ggdg.npz", "--sigma", "1"], (1, 2, 28, 28, 1)),
@@ -164,7 +167,7 @@ def test_any_node_and_any_sampler(tmp_path, options, shape):
         assert unit["chains_that_never_moved"] == 0
     if "ascent" in options:
         assert told["forecast"] is None
-        assert unit["score"] > 50
+        assert unit["score"] > 5
     canvas = (28, 28, 1) if "--position" in options else shape[2:]
     assert canvas == shape[2:]
 
@@ -181,9 +184,11 @@ def test_position_looks_where_it_says(tmp_path):
         "--chains",
         20,
         "--iterations",
-        30,
+        300,
         "--sampler",
         "ascent",
+        "--reference",
+        "white",
         "--out",
         tmp_path / "v",
     )
@@ -277,7 +282,7 @@ def test_warnings_say_what_to_change(tmp_path):
 def test_few_iterations_are_said_to_be_few(tmp_path):
     result = run("--chains", 2, "--iterations", 1, "--out", tmp_path / "v")
     assert result.returncode == 0
-    assert "warning: 1 iterations are too few to judge the chains by" in result.stderr
+    assert "warning: unit 3: there are too few iterations to judge the chains by" in result.stderr
     result = run("--chains", 2, "--iterations", 40, "--out", tmp_path / "u")
     assert "too few" not in result.stderr
 
@@ -334,13 +339,15 @@ def test_presets_and_types():
     paper = complete({"preset": "paper"})
     printed = {
         "iterations": 300,
-        "step_size": 1e-4,
+        "step_size": 1e-5,  # of z = x / sigma
         "leapfrog_steps": 100,
         "sigma": 10.0,
         "mass": 0.01,
         "temperature": 0.001,
     }
-    assert PRESETS["grey"]["paper"] == {**printed, "chains": 10, "heat": 1.0, "start": 1.0}
+    rest = {"chains": 10, "heat": 1.0, "spread": 1.0}
+    assert PRESETS["grey"]["paper"] == {**printed, **rest}
+    assert (paper["reference"], paper["start"]) == ("white", "noise")
     assert {name: paper[name] for name in printed} == printed
     assert not paper["adapt"]
     assert complete({})["adapt"]
@@ -381,7 +388,7 @@ def test_judge_recognises_mnist_itself():
 
 def test_help_explains_each_option():
     text = run("--help").stdout
-    names = set(complete({})) - {"adapt", "class_names"} | {"out", "resume"}
+    names = set(complete({})) - {"adapt", "class_names", "pixels"} | {"out", "resume"}
     for name in names:
         assert f"--{name.replace('_', '-')} " in text
     assert "examples:" in text

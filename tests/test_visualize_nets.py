@@ -61,7 +61,7 @@ def test_sigma_is_in_units_of_the_input(tmp_path):
     net = open_network("lenet")
     for scale in (1 / 256, 1.0):
         save_weights(tmp_path / "m.npz", net.params(), (28, 28, 1), scale, 0.0, "rgb")
-        settings = complete({"weights": str(tmp_path / "m.npz")})
+        settings = complete({"weights": str(tmp_path / "m.npz"), "reference": "white"})
         assert settings["sigma"] == pytest.approx(512 * scale)
     assert complete({"weights": str(tmp_path / "m.npz"), "sigma": 3.0})["sigma"] == 3
 

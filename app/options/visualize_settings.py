@@ -49,25 +49,26 @@ REFERENCES = "white", "natural", "data"
 COMMON = {"mass": 1.0, "heat": 1.0, "spread": 1.0}
 PRESETS = {
     "grey": {
-        "auto": COMMON | {"chains": 10, "iterations": 100, "leapfrog_steps": 15},
+        "auto": COMMON | {"chains": 10, "iterations": 150, "leapfrog_steps": 15},
         "paper": COMMON
         | {"chains": 10, "iterations": 300, "leapfrog_steps": 100, "sigma": 10.0, "mass": 0.01}
         | {"temperature": 0.001, "step_size": 1e-4 / 10},  # the printed eps moves x = sigma z
     },
     "colour": {
-        "auto": COMMON | {"chains": 4, "iterations": 80, "leapfrog_steps": 15},
+        "auto": COMMON | {"chains": 4, "iterations": 150, "leapfrog_steps": 15},
         "paper": COMMON
         | {"chains": 4, "iterations": 100, "leapfrog_steps": 50, "sigma": 10.0, "mass": 1e-5}
         | {"temperature": 0.001, "step_size": 3e-6 / 10},
     },
 }
-# What suits a reference: the model itself at T = 1 where q is that of the data, likely images else.
+# What suits a reference: T = 1, the model itself, where q is that of the data. Elsewhere units that
+# are weak would drown in q at T = 1, so T is lower.
 SUITS = {
     ("grey", "white"): {"sigma": 2.0, "temperature": 0.01, "start": "noise"},
     ("colour", "white"): {"sigma": 8.0, "temperature": 0.001, "heat": 100.0, "spread": 0.03}
     | {"iterations": 160, "leapfrog_steps": 30, "start": "noise"},
-    ("grey", "natural"): {"sigma": 0.5, "temperature": 0.01, "start": "ascent", "spread": 0.1},
-    ("colour", "natural"): {"sigma": 4.0, "temperature": 0.001, "start": "ascent", "spread": 0.03},
+    ("grey", "natural"): {"sigma": 0.5, "temperature": 0.1, "start": "ascent", "spread": 0.1},
+    ("colour", "natural"): {"sigma": 4.0, "temperature": 0.1, "start": "ascent", "spread": 0.1},
     ("grey", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
     ("colour", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
 }

@@ -33,7 +33,7 @@ class ChainPictures:
         heat = "" if chains.ascent else f", T={s['temperature']:g}"
         self.title = plain(
             f"{Path(s['net']).stem} {s['layer']}, {s['sampler']}, {s['iterations']} iterations, "
-            f"sigma={s['sigma']:g}{heat}, seed={s['seed']}"
+            f"q {s['reference']}, sigma={s['sigma']:g}{heat}, seed={s['seed']}"
         )
         self.units = s["unit"][:MOST_SHOWN]
         self.rows = [s["class_names"].get(str(unit), str(unit)) for unit in self.units]

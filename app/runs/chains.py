@@ -137,6 +137,7 @@ class Chains:
         divergent = ~(error < DIVERGENT)
         score, energy = self.trace("score", chains), self.trace("energy", chains)
         late = score[:, first + 1 :]
+        unmoved = int((np.ptp(score[:, -1 - last :], axis=1) == 0).sum())
         step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x))[chains]
         return {
             "iterations_judged": judged,
@@ -145,8 +146,8 @@ class Chains:
             "energy_error": number(error[:, first:].mean()),
             "divergences": int(divergent[:, first:].sum()),
             "divergences_in_warm_up": int(divergent[:, :first].sum()),
-            "chains_that_never_moved": int((np.ptp(score[:, -1 - last :], axis=1) == 0).sum()),
-            "judgement": judgement(late),
+            "chains_that_never_moved": unmoved,
+            "judgement": "stuck" if unmoved and judged >= 3 else judgement(late),
             "own_rhat": [number(split_rhat(own[None])) for own in late],
             "ess": number(effective_draws(late)),
             "rhat": number(split_rhat(late)),

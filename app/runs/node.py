@@ -152,7 +152,7 @@ class NodeChains(Chains):
     def step(self):
         super().step()
         if self.ascent and not np.isfinite(to_host(self.state.value)).all():
-            raise FloatingPointError("the ascent diverged: lower --step-size")
+            raise FloatingPointError("the ascent diverged: lower --ascent-size")
 
     def flat_units(self):
         """Units whose f has no gradient in any of their chains: a dead ReLU, say."""

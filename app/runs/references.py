@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.console import by
 from app.data.folder import decode
 from app.data.images import Pixels
 from app.data.load import load
@@ -38,12 +39,20 @@ def images_of(folder: str | None, shape: tuple, pixels: Pixels) -> np.ndarray:
         if pictures:
             return pixels(np.stack([cut(path, shape) for path in pictures[:MOST_IMAGES]]))
     train, _ = load(folder, input_shape=shape, pixels=vars(pixels))
-    if train.shape != shape:
+    (H, W, C), (h, w, channels) = train.shape, shape
+    if C != channels or H < h or W < w:
         raise ValueError(
-            f"the reference distribution needs images of {shape}, those of {folder or 'MNIST'} are "
-            f"{train.shape}"
+            f"the reference distribution needs images of {by(shape)}, those of {folder or 'MNIST'} "
+            f"are {by(train.shape)}"
         )
-    return train.evenly(MOST_IMAGES).batch(slice(None))[0]
+    x = train.evenly(MOST_IMAGES).batch(slice(None))[0]
+    if (H, W) == (h, w):
+        return x
+    rng = np.random.default_rng(0)  # a node that sees a part of an image: parts from all places
+    places = zip(
+        rng.integers(0, H - h + 1, len(x)), rng.integers(0, W - w + 1, len(x)), strict=True
+    )
+    return np.stack([a[i : i + h, j : j + w] for a, (i, j) in zip(x, places, strict=True)])
 
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
