@@ -194,8 +194,10 @@ def test_every_number_of_a_trainings_checkpoint_edited(tmp_path, small_images): 
 
 @pytest.mark.parametrize("sampler", ["hmc", "ascent"])
 def test_every_number_of_a_chains_checkpoint_edited(tmp_path, sampler):
-    given = {"unit": [0, 1], "chains": 2, "iterations": 12, "sampler": sampler}
-    settings = visualize_settings.complete({**given, "threads": 1, "film": True})
+    given = {"unit": [0, 1], "chains": 2, "iterations": 12, "reference": "white"}
+    settings = visualize_settings.complete(
+        {**given, "sampler": sampler, "start": "noise", "threads": 1, "film": True}
+    )
 
     def fresh():
         return NodeChains(settings, *load_network(settings), np)
