@@ -332,7 +332,7 @@ import threadpoolctl
 from app.options.train_settings import DEFAULTS
 from app.formats.net import open_network
 from fast import engine
-engine(open_network("lenet")[0], threads=DEFAULTS["threads"])
+engine(open_network("lenet"), threads=DEFAULTS["threads"])
 blas = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
 print(DEFAULTS["threads"], *blas)"""
     asked = [sys.executable, "-c", code]
