@@ -103,6 +103,15 @@ def test_an_ascent_goes_on_exactly(tmp_path):
     np.testing.assert_array_equal(samples(tmp_path / "whole"), samples(tmp_path / "killed"))
 
 
+def test_a_run_stopped_while_it_climbs_goes_on_climbing(tmp_path):
+    options = ["--start", "ascent", "--ascent-steps", 1500, "--chains", 2, "--iterations", 4]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    until_finished(
+        signal.SIGINT, [1.5, 1.5], "visualize.py", *options, "--out", tmp_path / "killed"
+    )
+    np.testing.assert_array_equal(samples(tmp_path / "whole"), samples(tmp_path / "killed"))
+
+
 def test_resuming_with_other_weights_is_refused(tmp_path):
     weights = tmp_path / "w.npz"
     weights.write_bytes((ROOT / "assets" / "lenet-dg.npz").read_bytes())

@@ -97,6 +97,8 @@ def check_chains(chains: Any, arrays: dict[str, np.ndarray], state: dict) -> Non
     like(arrays, expected, finite=("x", "value", "record/energy", "record/score"))
     for name in ("step_size", "temperature", *(name for name in expected if "tuning/" in name)):
         need((np.isfinite(arrays[name]) & (arrays[name] > 0)).all(), f"{name} is not above 0")
+    climbed = state["climbed"]
+    need(isinstance(climbed, bool), f"climbed is {climbed!r}")
     steps, probability = arrays["steps"], arrays["record/probability"]
     need(1 <= steps <= chains.settings["leapfrog_steps"], f"steps is {steps}")
     need(((probability >= 0) & (probability <= 1)).all(), "record/probability is not from 0 to 1")

@@ -139,14 +139,18 @@ class NodeChains(Chains):
     def checkpoint(self):
         arrays, rest = super().checkpoint()
         arrays |= {f"frame/{i}": frame for i, frame in self.frames.items()}
-        return arrays, rest | {"weights": self.weights_checksum(), "seconds": self.seconds}
+        return arrays, rest | {
+            "weights": self.weights_checksum(),
+            "seconds": self.seconds,
+            "climbed": self.climbed,
+        }
 
     def restore(self, arrays, rest):
         if rest.get("weights") != self.weights_checksum():
             raise ValueError("the net's weights have changed since")
         check_chains(self, arrays, rest)
         super().restore(arrays, rest)
-        self.seconds, self.climbed = rest["seconds"], True
+        self.seconds, self.climbed = rest["seconds"], rest["climbed"]
         self.frames = {int(n[6:]): a for n, a in arrays.items() if n.startswith("frame/")}
 
     def step(self):
