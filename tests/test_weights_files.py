@@ -197,10 +197,12 @@ def test_shipped_weights_of_alexnet_tell_their_input():
     np.testing.assert_allclose(images["scale"], 1 / (255 * np.array([0.229, 0.224, 0.225])))
 
 
-@pytest.mark.parametrize("net", ["lenet", "alexnet-torchvision"])
-def test_included_weights_are_those_that_the_presets_are_for(net):
-    preset = {"lenet": 2.0, "alexnet-torchvision": 8.0}
-    assert complete({"net": net})["sigma"] == preset[net]
+@pytest.mark.parametrize(
+    ("net", "preset"), [("lenet", ("data", 1.0)), ("alexnet-torchvision", ("natural", 4.0))]
+)
+def test_included_weights_are_those_that_the_presets_are_for(net, preset):
+    settings = complete({"net": net})
+    assert (settings["reference"], settings["sigma"]) == preset
 
 
 SHAPE = np.array([28, 28, 1])
