@@ -71,12 +71,14 @@ class Device(NamedTuple):
     forms           the table of forms, in order of preference
     gradients(network, dtype) -> {"conv1.w": ...}    where `learn` lets the forms put gradients
     update(sgd, grads, lr)    the arithmetic of SGD.step on these
+    crew            the processes that share the work on one image, if there are several
     """
 
     xp: ModuleType
     forms: list
     gradients: Callable
     update: Callable
+    crew: object = None
 
 
 class Engine:
@@ -127,7 +129,7 @@ class Engine:
                 alone = all(network.sources[b] == [a] and takers[a] == 1 for a, b in pairwise(run))
                 if same and alone and form.fits(layers, shapes, job):
                     break
-            room = self.rooms.setdefault(run[0], Room(self.device.xp))
+            room = self.rooms.setdefault(run[0], Room(self.device.xp, self.device.crew))
             made = form(run, layers, shapes, job, room)
             steps.append(Step(made, run, network.sources[run[0]], layers[0].joins))
             names = names[len(run) :]

@@ -13,10 +13,11 @@ class Room:
 
     grown: whether an array was replaced by a larger one. What was made for smaller images still
     works in the old memory. A GPU keeps all of it, since recorded kernels write to its addresses.
+    crew: the processes that share the work on one image (see cpu/bands.py).
     """
 
-    def __init__(self, xp: ModuleType = np):
-        self.xp, self.grown = xp, False
+    def __init__(self, xp: ModuleType = np, crew=None):
+        self.xp, self.crew, self.grown = xp, crew, False
         self.flat: dict = {}  # name: the memory
         self.views: dict = {}  # (name, shape, dtype): the array handed out
         self.replaced: list = []

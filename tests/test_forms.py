@@ -4,14 +4,16 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fast import engine
-from fast.cpu import CPU, conv_pool, update
+from fast.cpu import CPU, bands, block_conv, conv_pool, for_one_image, update
 from fast.cpu import conv as window_conv
 from fast.cpu import toom_cook as toom_cook_conv
 from fast.cpu.average_pool import SeparableAveragePool
+from fast.cpu.bands import ConvBands, LinearBands
+from fast.cpu.block_conv import BlockConv
 from fast.cpu.conv import WindowConv
 from fast.cpu.conv_pool import ConvPool
 from fast.cpu.linear import KeptLinear
@@ -32,6 +34,7 @@ from nn.sgd import SGD
 from tests.cases import axis, branched_net, pool_case, seeds, small_net
 from tests.gradcheck import FLOAT32, relative_error
 
+counts = st.integers(2, 3)
 EXACT = {np.float64: 1e-11, np.float32: FLOAT32}
 
 
@@ -83,8 +86,56 @@ def conv_case(draw):
 def test_window_conv(case, cached):
     """In pieces of one image, or all of them at once."""
     layer, shape, rng = case
-    with mock.patch.object(window_conv, "CACHED", cached):
+    in_pieces = mock.patch.object(window_conv, "CACHED", cached)
+    with in_pieces, mock.patch.object(block_conv, "FEW", 0):
         assert compared([("conv", layer)], shape, rng, np.float64) == [WindowConv]
+
+
+@given(
+    sizes=st.tuples(*(st.integers(1, 20) for _ in "HW")),
+    kernel=st.tuples(*(st.integers(2, 7) for _ in "HW")),
+    stride=st.tuples(*(st.integers(1, 4) for _ in "HW")),
+    pad=st.tuples(*(st.integers(0, 3) for _ in "HW")),
+    C=st.integers(2, 4),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=seeds,
+)
+def test_block_conv(sizes, kernel, stride, pad, C, dtype, seed):
+    """Also where rows and columns below the last window belong to no block."""
+    axes = list(zip(sizes, kernel, stride, pad, strict=True))
+    assume(stride != (1, 1) and all(k > s and n + 2 * p >= k for n, k, s, p in axes))
+    rng = np.random.default_rng(seed)
+    conv, shape = Conv(17, kernel, stride, pad), (3, *sizes, C)
+    exact = 1e-4 if dtype == np.float32 else None
+    assert compared([("conv", conv)], shape, rng, dtype, exact=exact) == [BlockConv]
+
+
+@given(
+    case=conv_case(), units=st.integers(3, 9), processes=st.integers(2, 3), fewest=st.integers(1, 3)
+)
+@settings(max_examples=25)
+def test_one_image_by_several_processes(case, units, processes, fewest):
+    """Bands of rows where there are enough, else filters; and other parameters in between."""
+    conv, (_, *image), rng = case
+    conv.groups = 1
+    net = Network([("conv", conv), ("fc", Linear(units))], tuple(image), rng).to(np, np.float64)
+    with mock.patch.multiple(bands, LARGE=1, FEWEST=fewest):
+        run = Engine(net.up_to("fc"), for_one_image(CPU, processes))
+        try:
+            for scale in (1, 2, 3):
+                x = rng.standard_normal((1, *image))
+                dy, grads, expected = rng.standard_normal((1, units)), {}, {}
+                np.testing.assert_allclose(run.bottom_up(x), net.bottom_up(x), rtol=1e-9, atol=1e-9)
+                assert [type(step.form) for step in run.steps] == [ConvBands, LinearBands]
+                dx = net.top_down(dy, expected)
+                np.testing.assert_allclose(run.top_down(dy, grads), dx, rtol=1e-9, atol=1e-9)
+                for name, grad in expected.items():
+                    np.testing.assert_allclose(grads[name], grad, rtol=1e-9, atol=1e-9)
+                params = {name: scale * w for name, w in net.params().items()}
+                net.set_params(params)
+                run.network.set_params({name: w.copy() for name, w in params.items()})
+        finally:
+            run.device.crew.stop()
 
 
 @st.composite

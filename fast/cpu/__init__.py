@@ -3,6 +3,8 @@
 import numpy as np
 
 from fast.cpu.average_pool import SeparableAveragePool
+from fast.cpu.bands import ConvBands, Crew, LinearBands
+from fast.cpu.block_conv import BlockConv
 from fast.cpu.conv import WindowConv
 from fast.cpu.conv_pool import ConvPool
 from fast.cpu.linear import Factors, KeptLinear
@@ -16,6 +18,7 @@ from nn.linear import Linear
 FORMS = [
     ConvPool,
     ToomCookConv,
+    BlockConv,
     WindowConv,
     SeparableMaxPool,
     SeparableAveragePool,
@@ -38,3 +41,10 @@ def gradients(network, dtype):
 
 
 CPU = Device(np, FORMS, gradients, sgd_step)
+
+
+def for_one_image(device, processes):
+    """The Device for a single image, whose large layers so many processes share."""
+    for form in ConvBands, LinearBands:
+        form.table = device.forms
+    return device._replace(forms=[ConvBands, LinearBands, *device.forms], crew=Crew(processes))

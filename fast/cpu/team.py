@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from fast.cpu import for_one_image
 from fast.cpu.processes import Workers
 from fast.cpu.shared_arrays import SharedArrays, front
 from fast.cpu.update import update_rows
@@ -38,6 +39,7 @@ class Team:
 
     def __init__(self, network: Network, device: Device, count: int, images: int = 1):
         self.network, self.engine = network, Engine(network, device)
+        self.alone = Engine(network, for_one_image(device, count))  # for what is not split
         self.input_shape, self.shapes = network.input_shape, network.shapes
         self.count, self.images = count, images
         self.smallest_part = max(1, SMALLEST_PART // math.prod(self.input_shape))  # images
@@ -49,7 +51,7 @@ class Team:
         self.network.check_images(x)
         self.parts = self.split(len(x))
         if len(self.parts) == 1:
-            return self.engine.bottom_up(x, to, train)
+            return self.alone.bottom_up(x, to, train)
         params = self.network.params()
         self.start(len(x), params, np.result_type(x, *params.values()))
         self.own_x, others = x[self.parts[0]], slice(self.parts[1].start, len(x))
@@ -61,7 +63,7 @@ class Team:
     def top_down(self, dy: Array, grads: dict[str, Array] | None = None) -> Array:
         """dy at the layer where the last bottom_up ended -> dx at the images; see Engine."""
         if len(self.parts) == 1:
-            return self.engine.top_down(dy, grads)
+            return self.alone.top_down(dy, grads)
         self.hand_over(dy)
         self.each(self.backward_part, dy.shape[1:], grads is not None)
         for name, w in self.engine.params_below() if grads is not None else ():
@@ -72,7 +74,7 @@ class Team:
     def learn(self, dy: Array, sgd: SGD, lr: float) -> None:
         """top_down for the gradients, then the update; the processes share both."""
         if len(self.parts) == 1:
-            self.engine.learn(dy, sgd, lr)
+            self.alone.learn(dy, sgd, lr)
             return
         self.hand_over(dy)
         self.each(self.gradients_part, dy.shape[1:])
@@ -164,6 +166,7 @@ class Team:
 
     def stop(self) -> None:
         """End the other processes, if there are any; the next batch starts new ones."""
+        self.alone.device.crew.stop()
         workers, self.workers = self.workers, None
         if workers:
             workers.end()
