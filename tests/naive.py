@@ -98,6 +98,25 @@ def relu(x):
     return y
 
 
+def gelu_by_tanh(x):
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+ACTIVATIONS = {  # of a single number, each as its authors write it
+    "leaky": lambda x: x if x > 0 else 0.2 * x,
+    "prelu": lambda x, a: x if x > 0 else a * x,
+    "elu": lambda x: x if x > 0 else 0.7 * (math.exp(x) - 1),
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "tanh": math.tanh,
+    "softplus": lambda x: math.log(1 + math.exp(x)),
+    "silu": lambda x: x / (1 + math.exp(-x)),
+    "hard swish": lambda x: 0.0 if x <= -3 else x if x >= 3 else x * (x + 3) / 6,
+    "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2)),
+    "tanh gelu": gelu_by_tanh,
+}
+
+
 def linear(x, w, b):
     x = x.reshape(len(x), -1)
     y = np.zeros((len(x), w.shape[1]))
