@@ -8,17 +8,19 @@ import math
 import numpy as np
 
 
-def conv(x, w, b, stride, sides, groups):
+def conv(x, w, b, stride, sides, groups, dilation=(1, 1)):
     """x (N, H, W, C), w (KH, KW, C/groups, F), sides ((top, bottom), (left, right))."""
     x = np.pad(x, ((0, 0), *sides, (0, 0)))
     N, H, W, C = x.shape
     KH, KW, D, F = w.shape
-    OH, OW = math.floor((H - KH) / stride[0]) + 1, math.floor((W - KW) / stride[1]) + 1
+    OH = math.floor((H - (KH - 1) * dilation[0] - 1) / stride[0]) + 1
+    OW = math.floor((W - (KW - 1) * dilation[1] - 1) / stride[1]) + 1
     y = np.zeros((N, OH, OW, F))
     for n, oh, ow, f in np.ndindex(y.shape):
         group = f // (F // groups)
         for i, j, d in np.ndindex(KH, KW, D):
-            pixel = x[n, oh * stride[0] + i, ow * stride[1] + j, group * D + d]
+            row, column = oh * stride[0] + i * dilation[0], ow * stride[1] + j * dilation[1]
+            pixel = x[n, row, column, group * D + d]
             y[n, oh, ow, f] += pixel * w[i, j, d, f]
         y[n, oh, ow, f] += b[f]
     return y
