@@ -138,7 +138,7 @@ class Engine:
     def bottom_up(self, x: Array, to: str | None = None, train: bool = False) -> Array:
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
         self.steps = []  # unless all goes well
-        if self.with_params and self.with_params[0].parameter("w").dtype != self.dtype:
+        if self.with_params and next(iter(self.with_params[0].params.values())).dtype != self.dtype:
             self.forget()
         steps = self.plans.get((x.shape, x.dtype, to, train)) or self.plan(x, to, train)
         if x.dtype != self.dtype:

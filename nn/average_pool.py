@@ -1,7 +1,6 @@
 """Average pooling: each output is the mean of its window; backward gives each pixel its share."""
 
 from nn.backend import Array, array_module
-from nn.layer import Layer
 from nn.pool import Pool
 from nn.windows import cropped, padded, places
 
@@ -47,20 +46,3 @@ class AveragePool(Pool):
         OH, OW, _ = self.output_shape((*self.image_size, 1))
         slices = places(self.kernel, self.stride, OH, OW)
         return sum(x[:, rows, columns] for _, rows, columns in slices)
-
-
-class GlobalAveragePool(Layer):
-    """The mean of each channel over all places: x (N, H, W, C) -> y (N, 1, 1, C)."""
-
-    kernel = None
-
-    def output_shape(self, input_shape: tuple) -> tuple:
-        return 1, 1, input_shape[-1]
-
-    def forward(self, x: Array, train: bool = False) -> Array:
-        self.input_shape = x.shape
-        return x.mean(axis=(1, 2), keepdims=True)
-
-    def backward(self, dy: Array) -> Array:
-        _, H, W, _ = self.input_shape
-        return array_module(dy).broadcast_to(dy / (H * W), self.input_shape)

@@ -1,6 +1,6 @@
 """What a unit sees of an image, and the net on images just as large as that."""
 
-from nn.geometry import NO_PAD
+from nn.geometry import NO_PAD, extent
 from nn.network import IMAGE, Network
 
 
@@ -16,7 +16,8 @@ def seen_by(network: Network, layer: str, unit: int) -> list[tuple] | None:
         here = network.layers[name]
         if here.kernel is None:
             return None
-        axes = zip(seen[name], here.kernel, here.stride, here.pad, strict=True)
+        reach = extent(here.kernel, here.dilation)
+        axes = zip(seen[name], reach, here.stride, here.pad, strict=True)
         inputs = [(a * s - before, b * s - before + k - 1) for (a, b), k, s, (before, _) in axes]
         for source in network.sources[name]:
             pairs = zip(seen.get(source, inputs), inputs, strict=True)

@@ -13,19 +13,20 @@ import numpy as np
 
 from nn.backend import Array
 from nn.fillers import xavier, zeros
-from nn.geometry import conv_size, pair, sides
+from nn.geometry import conv_size, extent, pair, sides
 from nn.layer import Layer
 from nn.windows import cropped, fold, padded, windows
 
 
 class Conv(Layer):
-    """y[n,oh,ow,f] = b[f] + sum_{i,j,c} x[n, oh SH + i - top, ow SW + j - left, c] w[i,j,c,f]
+    """y[n,oh,ow,f] = b[f] + sum_{i,j,c} x[n, oh SH + i DH - top, ow SW + j DW - left, c] w[i,j,c,f]
 
     x (N, H, W, C), w (KH, KW, C / groups, F), b (F,) -> y (N, OH, OW, F). Kernels are not flipped.
     kernel (KH, KW), stride (SH, SW): int or (vertical, horizontal); pad: these or ((top, bottom),
-    (left, right)). With groups, the filters of group g see only the channels of group g: a product
-    for each. In comments below, G = groups, D = C / G, f = F / G, K = KH KW D is the size of a
-    window and R = N OH OW the number of windows.
+    (left, right)); dilation (DH, DW): how far the pixels of a window are apart. With groups, the
+    filters of group g see only the channels of group g: a product for each. In comments below, G =
+    groups, D = C / G, f = F / G, K = KH KW D is the size of a window and R = N OH OW the number of
+    windows.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class Conv(Layer):
         groups: int = 1,
         filler: Callable = xavier,
         bias_filler: Callable = zeros,
+        dilation: int | tuple = 1,
     ):
         super().__init__()
         if groups < 1 or filters % groups:
             raise ValueError(f"{filters} filters cannot be split into {groups} groups")
         self.filters, self.groups = filters, groups
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
-        self.pad = sides(pad)
+        self.pad, self.dilation = sides(pad), pair(dilation, "dilation")
         self.filler, self.bias_filler = filler, bias_filler
 
     def initialize(self, input_shape: tuple, rng: np.random.Generator) -> None:
@@ -55,7 +57,8 @@ class Conv(Layer):
 
     def output_shape(self, input_shape: tuple) -> tuple:
         H, W, _ = input_shape
-        OH, OW = map(conv_size, (H, W), self.kernel, self.stride, self.pad)
+        reach = extent(self.kernel, self.dilation)
+        OH, OW = map(conv_size, (H, W), reach, self.stride, self.pad)
         return OH, OW, self.filters
 
     def forward(self, x: Array, train: bool = False) -> Array:
@@ -65,7 +68,8 @@ class Conv(Layer):
         OH, OW, F = self.output_shape(x.shape[1:])
         self.image_size, x = x.shape[1:3], padded(x, self.pad)
         self.padded_shape = x.shape
-        self.X = by_group(windows(x, self.kernel, self.stride, OH, OW), self.groups)  # (G, R, K)
+        X = windows(x, self.kernel, self.stride, OH, OW, self.dilation)
+        self.X = by_group(X, self.groups)  # (G, R, K)
         y = self.X @ self.kernels()  # (G, R, K) @ (G, K, f) -> (G, R, f)
         return y.swapaxes(0, 1).reshape(len(x), OH, OW, F) + self.params["b"]
 
@@ -75,7 +79,7 @@ class Conv(Layer):
         dX = by_group(dy, self.groups) @ self.kernels().swapaxes(1, 2)
         dX = dX.reshape(self.groups, *dy.shape[:3], KH * KW, D)  # (G, N, OH, OW, KH KW, D)
         dX = dX.transpose(1, 2, 3, 4, 0, 5).reshape(*dX.shape[1:5], -1)  # (N, OH, OW, KH KW, C)
-        dx = fold(dX, self.padded_shape, self.kernel, self.stride)
+        dx = fold(dX, self.padded_shape, self.kernel, self.stride, self.dilation)
         return cropped(dx, self.pad, *self.image_size)
 
     def gradients(self, dy: Array) -> dict[str, Array]:

@@ -47,6 +47,11 @@ def pool_size(size: int, kernel: int, stride: int, pad: tuple, ceil: bool) -> in
     return count
 
 
+def extent(kernel: tuple, dilation: tuple) -> tuple:
+    """How many pixels a window reaches over: its places are `dilation` pixels apart."""
+    return tuple((K - 1) * D + 1 for K, D in zip(kernel, dilation, strict=True))
+
+
 def overhang(size: int, kernel: int, stride: int, pad: tuple, count: int) -> tuple:
     """(before, after): the border that `count` windows need around `size` pixels."""
     return pad[0], max((count - 1) * stride + kernel - pad[0] - size, 0)

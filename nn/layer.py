@@ -16,13 +16,13 @@ class Layer:
     initialize(input_shape, rng)     creates the parameters
     params                           {"w": array, "b": array}, or {}
     rates                            {"w": (lr_mult, decay_mult), ...}, as in Caffe
-    kernel, stride, pad              of its windows; kernel None: a unit sees its whole input
+    kernel, stride, pad, dilation    of its windows; kernel None: a unit sees its whole input
 
     A layer that `joins` (join.py) takes several inputs: x, dx and input_shape are lists then.
     """
 
     joins = False
-    kernel, stride, pad = (1, 1), (1, 1), NO_PAD
+    kernel, stride, pad, dilation = (1, 1), (1, 1), NO_PAD, (1, 1)
     rates = {"w": (1.0, 1.0), "b": (2.0, 1.0)}
 
     def __init__(self):

@@ -17,27 +17,31 @@ def every(first: int, count: int, step: int) -> slice:
     return slice(first, first + step * (count - 1) + 1, step)
 
 
-def places(kernel: tuple, stride: tuple, OH: int, OW: int) -> Iterator:
+def places(kernel: tuple, stride: tuple, OH: int, OW: int, dilation: tuple = (1, 1)) -> Iterator:
     """For each place in a window: its number, and the rows and columns of the image it falls on."""
-    (KH, KW), (SH, SW) = kernel, stride
+    (KH, KW), (SH, SW), (DH, DW) = kernel, stride, dilation
     for number, (i, j) in enumerate(np.ndindex(KH, KW)):
-        yield number, every(i, OH, SH), every(j, OW, SW)
+        yield number, every(i * DH, OH, SH), every(j * DW, OW, SW)
 
 
-def windows(x: Array, kernel: tuple, stride: tuple, OH: int, OW: int) -> Array:
+def windows(
+    x: Array, kernel: tuple, stride: tuple, OH: int, OW: int, dilation: tuple = (1, 1)
+) -> Array:
     """x (N, H, W, C) -> (N, OH, OW, KH KW, C)."""
     N, _, _, C = x.shape
     copies = array_module(x).empty((N, OH, OW, kernel[0] * kernel[1], C), x.dtype)
-    for k, rows, columns in places(kernel, stride, OH, OW):
+    for k, rows, columns in places(kernel, stride, OH, OW, dilation):
         copies[:, :, :, k] = x[:, rows, columns]
     return copies
 
 
-def fold(dcopies: Array, shape: tuple, kernel: tuple, stride: tuple) -> Array:
+def fold(
+    dcopies: Array, shape: tuple, kernel: tuple, stride: tuple, dilation: tuple = (1, 1)
+) -> Array:
     """dcopies (N, OH, OW, KH KW, C) -> dx of this shape (N, H, W, C)."""
     _, OH, OW, _, _ = dcopies.shape
     dx = array_module(dcopies).zeros(shape, dcopies.dtype)
-    for k, rows, columns in places(kernel, stride, OH, OW):
+    for k, rows, columns in places(kernel, stride, OH, OW, dilation):
         dx[:, rows, columns] += dcopies[:, :, :, k]
     return dx
 

@@ -15,15 +15,16 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @st.composite
-def axis(draw, pool=False):
+def axis(draw, pool=False, dilation=1):
     """(size, kernel, stride, (before, after)) built from the output size, so that all are valid."""
     kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     most = kernel - 1 if pool else 2
     pads = (draw(st.integers(0, most)), draw(st.integers(0, most)))
-    size = (draw(st.integers(1, 4)) - 1) * stride + kernel - sum(pads)
+    reach = (kernel - 1) * dilation + 1
+    size = (draw(st.integers(1, 4)) - 1) * stride + reach - sum(pads)
     size += draw(st.integers(0, stride - 1))  # pixels that no window reaches
     return (
-        max(size, 1 if sum(pads) + 1 >= kernel else kernel - sum(pads)),
+        max(size, 1 if sum(pads) + 1 >= reach else reach - sum(pads)),
         kernel,
         stride,
         pads,

@@ -8,17 +8,19 @@ import math
 import numpy as np
 
 
-def conv(x, w, b, stride, sides, groups):
+def conv(x, w, b, stride, sides, groups, dilation=(1, 1)):
     """x (N, H, W, C), w (KH, KW, C/groups, F), sides ((top, bottom), (left, right))."""
     x = np.pad(x, ((0, 0), *sides, (0, 0)))
     N, H, W, C = x.shape
     KH, KW, D, F = w.shape
-    OH, OW = math.floor((H - KH) / stride[0]) + 1, math.floor((W - KW) / stride[1]) + 1
+    OH = math.floor((H - (KH - 1) * dilation[0] - 1) / stride[0]) + 1
+    OW = math.floor((W - (KW - 1) * dilation[1] - 1) / stride[1]) + 1
     y = np.zeros((N, OH, OW, F))
     for n, oh, ow, f in np.ndindex(y.shape):
         group = f // (F // groups)
         for i, j, d in np.ndindex(KH, KW, D):
-            pixel = x[n, oh * stride[0] + i, ow * stride[1] + j, group * D + d]
+            row, column = oh * stride[0] + i * dilation[0], ow * stride[1] + j * dilation[1]
+            pixel = x[n, row, column, group * D + d]
             y[n, oh, ow, f] += pixel * w[i, j, d, f]
         y[n, oh, ow, f] += b[f]
     return y
@@ -96,6 +98,25 @@ def relu(x):
     for index in np.ndindex(x.shape):
         y[index] = x[index] if x[index] > 0 else 0.0
     return y
+
+
+def gelu_by_tanh(x):
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+ACTIVATIONS = {  # of a single number, each as its authors write it
+    "leaky": lambda x: x if x > 0 else 0.2 * x,
+    "prelu": lambda x, a: x if x > 0 else a * x,
+    "elu": lambda x: x if x > 0 else 0.7 * (math.exp(x) - 1),
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "tanh": math.tanh,
+    "softplus": lambda x: math.log(1 + math.exp(x)),
+    "silu": lambda x: x / (1 + math.exp(-x)),
+    "hard swish": lambda x: 0.0 if x <= -3 else x if x >= 3 else x * (x + 3) / 6,
+    "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2)),
+    "tanh gelu": gelu_by_tanh,
+}
 
 
 def linear(x, w, b):

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nn.average_pool import AveragePool, GlobalAveragePool
+from nn.average_pool import AveragePool
+from nn.global_pool import GlobalAveragePool
 from tests import naive
 from tests.cases import pool_case, seeds
 from tests.gradcheck import adjoint_error, layer_errors, relative_error

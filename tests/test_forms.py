@@ -138,6 +138,17 @@ def test_one_image_by_several_processes(case, units, processes, fewest):
             run.device.crew.stop()
 
 
+def test_dilated_convolutions_are_left_to_the_textbook():
+    """Also where a form would fit the same convolution without gaps."""
+    rng = np.random.default_rng(0)
+    pooled = [("conv", Conv(8, 3, pad=2, dilation=2)), ("pool", MaxPool(2, 2))]
+    assert compared(pooled, (2, 12, 14, 8), rng, np.float64) == [Plain, SeparableMaxPool]
+    deep = Conv(32, 3, pad=2, dilation=2)  # by Toom and Cook, in float32
+    assert compared([("conv", deep)], (2, 12, 14, 32), rng, np.float32) == [Plain]
+    plain = Conv(32, 3, pad=1)
+    assert compared([("conv", plain)], (2, 12, 14, 32), rng, np.float32) == [ToomCookConv]
+
+
 @st.composite
 def pooled_case(draw):
     """(Conv, MaxPool that tiles its map, shape of x)."""

@@ -5,14 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nn.average_pool import AveragePool, GlobalAveragePool
+from nn.activations import GELU, PReLU
+from nn.average_pool import AveragePool
 from nn.conv import Conv
 from nn.dropout import Dropout
+from nn.global_pool import GlobalAveragePool, GlobalMaxPool
 from nn.join import Add, Concat
 from nn.linear import Linear
 from nn.lrn import LRN
 from nn.pool import MaxPool, argmax_unpool, max_pool
 from nn.relu import ReLU
+from nn.zero_pad import ZeroPad
 from tests import naive
 from tests.cases import axis, pool_case, seeds, set_params
 from tests.gradcheck import adjoint_error, away_from_kinks, layer_errors, relative_error
@@ -23,10 +26,11 @@ TOLERANCE = 1e-10  # piecewise linear layers: the central difference is exact
 
 @st.composite
 def conv_case(draw):
-    (H, KH, SH, ph), (W, KW, SW, pw) = draw(axis()), draw(axis())
+    DH, DW = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    (H, KH, SH, ph), (W, KW, SW, pw) = draw(axis(dilation=DH)), draw(axis(dilation=DW))
     groups = draw(st.integers(1, 3))
     C, F = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
-    layer = Conv(F, (KH, KW), (SH, SW), (ph, pw), groups)
+    layer = Conv(F, (KH, KW), (SH, SW), (ph, pw), groups, dilation=(DH, DW))
     return layer, (draw(st.integers(1, 2)), H, W, C), np.random.default_rng(draw(seeds))
 
 
@@ -39,7 +43,13 @@ def test_conv_equals_loops_and_finite_differences(xp, case):
     y = layer.forward(x)
     conv = layer.layer
     expected = naive.conv(
-        x, layer.params["w"], layer.params["b"], conv.stride, conv.pad, conv.groups
+        x,
+        layer.params["w"],
+        layer.params["b"],
+        conv.stride,
+        conv.pad,
+        conv.groups,
+        conv.dilation,
     )
     assert y.shape == expected.shape == (shape[0], *conv.output_shape(shape[1:]))
     assert relative_error(y, expected) < 1e-13
@@ -85,6 +95,39 @@ def test_unpool_is_the_transpose_of_taking_the_maxima(xp, case):
     on = OnDevice(layer, xp)
     on.forward(x)
     assert adjoint_error(take, on.backward, x, rng) < 1e-12
+
+
+@given(seed=seeds, shape=st.tuples(*[st.integers(1, 4)] * 4))
+def test_global_max_pool(xp, seed, shape):
+    rng = np.random.default_rng(seed)
+    x = away_from_kinks(shape, rng)
+    layer = OnDevice(GlobalMaxPool(), xp)
+    N, _, _, C = shape
+    y = layer.forward(x)
+    assert y.shape[1:] == layer.layer.output_shape(shape[1:])
+    for n, c in np.ndindex(N, C):
+        assert y[n, 0, 0, c] == max(x[n, i, j, c] for i, j in np.ndindex(*shape[1:3]))
+    assert layer_errors(layer, x, rng)["x"] < TOLERANCE
+    ties = layer.forward(np.ones(shape))  # the first pixel gets it all
+    dx = layer.backward(ties)
+    assert (dx[:, 0, 0] == 1).all()
+    assert dx.sum() == N * C
+
+
+@given(
+    seed=seeds, shape=st.tuples(*[st.integers(1, 3)] * 4), pads=st.tuples(*[st.integers(0, 2)] * 4)
+)
+def test_zero_pad(xp, seed, shape, pads):
+    top, bottom, left, right = pads
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape)
+    layer = OnDevice(ZeroPad(((top, bottom), (left, right))), xp)
+    y = layer.forward(x)
+    assert y.shape[1:] == layer.layer.output_shape(shape[1:])
+    assert y.sum() == pytest.approx(x.sum())
+    _, H, W, _ = shape
+    np.testing.assert_array_equal(y[:, top : top + H, left : left + W], x)
+    assert layer_errors(layer, x, rng)["x"] < TOLERANCE
 
 
 @given(seed=seeds, shape=st.tuples(*[st.integers(1, 4)] * 4))
@@ -178,6 +221,11 @@ def test_relu_passes_nothing_at_zero(xp):
 LAYERS = {
     "conv": lambda: Conv(3, (2, 3), (2, 1), (1, 2)),
     "conv in groups": lambda: Conv(4, 3, 1, 1, groups=2),
+    "dilated conv": lambda: Conv(3, 2, 1, 1, dilation=(2, 3)),
+    "zero pad": lambda: ZeroPad((1, 2)),
+    "prelu": PReLU,
+    "gelu": GELU,
+    "global max-pool": GlobalMaxPool,
     "max-pool": lambda: MaxPool((3, 2), 2, (1, 0)),
     "average pool": lambda: AveragePool((3, 2), 2, (1, 0)),
     "global average pool": GlobalAveragePool,

@@ -13,6 +13,7 @@ from nn.join import Add, Concat
 from nn.network import Network
 from nn.relu import ReLU
 from nn.sgd import SGD
+from nn.zero_pad import ZeroPad
 from tests.cases import branched_net, small_net
 
 
@@ -145,6 +146,19 @@ def test_a_unit_of_a_net_with_branches_on_its_canvas(layer):
     assert seen[0][-1] == top + height - 1
     assert seen[1][0] >= left
     assert seen[1][-1] == left + width - 1
+
+
+def test_what_a_unit_of_a_dilated_convolution_sees():
+    rng = np.random.default_rng(0)
+    layers = [("pad", ZeroPad(1)), ("a", Conv(2, 3, dilation=2)), ("b", Conv(2, 2, 2, dilation=3))]
+    net = Network(layers, (20, 20, 1), rng).to(np, np.float64)
+    part, position = on_canvas(net, "b")
+    assert position is None
+    assert part.shapes["b"] == (1, 1, 2)
+    assert part.input_shape == receptive_field(net, "b") + (1,) == (8, 8, 1)
+    x = rng.standard_normal((1, 20, 20, 1))
+    cut = part.bottom_up(x[:, 3:11, 5:13])
+    np.testing.assert_allclose(cut[0, 0, 0], net.bottom_up(x, "b")[0, 2, 3], rtol=1e-10)
 
 
 def test_a_part_of_a_net_leaves_out_what_it_does_not_need():

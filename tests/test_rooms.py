@@ -35,8 +35,11 @@ def test_imports_point_one_way(path):
 
 
 def test_the_textbook_is_short():
-    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "nn").glob("*.py"))
-    assert lines <= 1200
+    """1,200 lines for the paper's nets, and 200 for the activations of the nets that people have:
+    a dozen functions side by side, where a reader looks up one."""
+    lines = {path.stem: len(path.read_text().splitlines()) for path in (ROOT / "nn").glob("*.py")}
+    assert lines.pop("activations") <= 200
+    assert sum(lines.values()) <= 1200
 
 
 def test_no_two_modules_of_a_room_have_one_name():

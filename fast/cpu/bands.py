@@ -69,7 +69,9 @@ class Bands(Form):
         (layer,), ((N, *image),), (_, train) = layers, shapes, job
         *size, F = layer.output_shape(image)
         large = np.prod(size) * layer.params["w"].size >= LARGE
-        return N == 1 and large and not train and getattr(layer, "groups", 1) == 1
+        if isinstance(layer, Conv) and (layer.groups > 1 or layer.dilation != (1, 1)):
+            return False
+        return N == 1 and large and not train
 
     def __init__(self, names, layers, shapes, job, room):
         (self.name,), (self.layer,), (self.shape,), self.job = names, layers, shapes, job

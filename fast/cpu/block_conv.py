@@ -29,7 +29,9 @@ class BlockConv(Form):
     def fits(layers, shapes, job):
         (conv,), ((*_, C),) = layers, shapes
         overlap = all(K > S for K, S in zip(conv.kernel, conv.stride, strict=True))
-        return 1 < C <= FEW and conv.groups == 1 and conv.stride != (1, 1) and overlap
+        return (
+            1 < C <= FEW and conv.groups == 1 and conv.stride != (1, 1) == conv.dilation and overlap
+        )
 
     def __init__(self, names, layers, shapes, job, room):
         self.name, self.conv, self.shape = names[0], layers[0], shapes[0]

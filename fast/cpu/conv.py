@@ -13,6 +13,10 @@ class WindowConv(Form):
 
     takes = (Conv,)
 
+    @staticmethod
+    def fits(layers, shapes, job):
+        return layers[0].dilation == (1, 1)
+
     def __init__(self, names, layers, shapes, job, room):
         self.name, self.conv, self.room, (self.dtype, _) = names[0], layers[0], room, job
         self.image_shape = N, H, W, C = shapes[0]

@@ -39,7 +39,8 @@ class ConvPool(Form):
         PH, PW = pool.kernel
         tiled = pool.kernel == pool.stride and pool.pad == NO_PAD and OH % PH == OW % PW == 0
         zeros = math.prod(wide_window(conv, pool)[0]) / math.prod(conv.kernel)
-        plain = conv.groups == 1 and not ToomCookConv.fits([conv], shapes[:1], job)
+        plain = conv.groups == 1 and conv.dilation == (1, 1)
+        plain = plain and not ToomCookConv.fits([conv], shapes[:1], job)
         return tiled and plain and zeros <= MOST_ZEROS
 
     def __init__(self, names, layers, shapes, job, room):

@@ -40,7 +40,7 @@ class ToomCookConv(Form):
         (conv,), ((N, H, W, C),), (dtype, train) = layers, shapes, job
         OH, OW, _ = conv.output_shape((H, W, C))
         w = conv.params["w"]
-        plain = conv.stride == (1, 1) and dtype == w.dtype == np.float32
+        plain = conv.stride == conv.dilation == (1, 1) and dtype == w.dtype == np.float32
         return plain and pays(N, OH, OW, w.shape, train)
 
     def __init__(self, names, layers, shapes, job, room):

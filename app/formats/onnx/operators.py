@@ -7,10 +7,11 @@ something cannot be had; the caller adds which node it was.
 import numpy as np
 
 from app.formats.onnx.shapes import LARGEST, flatten, is_over, reshape, squeeze, transpose
-from nn.average_pool import AveragePool, GlobalAveragePool
+from nn.average_pool import AveragePool
 from nn.conv import Conv
 from nn.dropout import Dropout
 from nn.fillers import zeros
+from nn.global_pool import GlobalAveragePool
 from nn.lrn import LRN
 from nn.pool import MaxPool
 from nn.relu import ReLU
