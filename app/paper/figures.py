@@ -97,10 +97,16 @@ def report(jobs: list[Job], paper: str, differs: list[str], draw: Callable) -> R
     return [*lines, "", *as_table(jobs)], found, draw
 
 
-def beside(settings: Any, place: Path, options: list, *references: str) -> dict[str, Job]:
+def beside(settings: Any, folder: Path, options: list, *references: str) -> dict[str, Job]:
     """The same nodes with one reference distribution and with another, each as suits it."""
     return {
-        reference: sampling_job(place / reference, settings, *options, "--reference", reference)
+        reference: sampling_job(
+            folder.with_name(f"{folder.name}-{reference}"),
+            settings,
+            *options,
+            "--reference",
+            reference,
+        )
         for reference in references
     }
 
@@ -147,7 +153,7 @@ def table_of(
 
 def titled(job: Job) -> str:
     """A run's reference distribution, as the title of its block."""
-    return reference_and_heat(job.settings)
+    return reference_and_heat(job.settings).replace(", ", "\n", 1)
 
 
 def chains_block(job: Job, title: str) -> tuple:
@@ -165,7 +171,7 @@ def figure3(settings: Any) -> Report:
         net, differs, other = Path(settings.weights).stem, [], "natural"
     if settings.quick:
         options += ["--iterations", 10]
-    jobs = beside(settings, settings.out / "figure3", options, "white", other)
+    jobs = beside(settings, settings.out / "figure3" / "chains", options, "white", other)
     run_all(list(jobs.values()), "figure3", settings.device)
     told = "one chain on the starfish node of AlexNet, from noise on"
     differs += ["our settings of the chains, and a second reference distribution"]
@@ -185,7 +191,7 @@ def figure4(settings: Any) -> Report:
     """Images from LeNet's output nodes: on the data's reference, on white noise, as printed."""
     options = ["--unit", "0-9", "--chains", 2 if settings.quick else 6]
     place = settings.out / "figure4"
-    jobs = beside(settings, place, options, "data", "white")
+    jobs = beside(settings, place / "ours", options, "data", "white")
     differs = "settings of our own; with --quick the printed ones are not run"
     if not settings.quick:
         jobs["paper"] = sampling_job(place / "paper", settings, *options, "--preset", "paper")
@@ -194,7 +200,7 @@ def figure4(settings: Any) -> Report:
     told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
     titles = {name: titled(job) for name, job in jobs.items()}
     if "paper" in titles:
-        titles["paper"] = f"the printed numbers, {titles['paper']}"
+        titles["paper"] = f"as printed; {titles['paper']}"
     blocks = [chains_block(job, titles[name]) for name, job in jobs.items()]
     heading = "LeNet's ten output nodes: the last images of chains of HMC."
     draw = table_of(blocks, [f"unit {digit}" for digit in range(10)], "chain", heading)
@@ -227,8 +233,8 @@ def figure5(settings: Any) -> Report:
         "chain for each node, at a T of our own"
     )
     heading = (
-        "Four units of each convolution of torchvision's AlexNet: the last image of a chain of HMC "
-        "on each. An image is as large as what a unit sees."
+        "Units of the convolutions of torchvision's AlexNet: the last image of a chain of HMC on "
+        "each.\nAn image is as large as what a unit sees."
     )
     return report(every, told, [differs], table_of(blocks, rows, "unit", heading))
 

@@ -45,7 +45,7 @@ def heat_maps_of(maps: dict, labels: np.ndarray, heading: str) -> Callable[[Path
     """What draws these matrices."""
 
     def draw(path):
-        from app.pictures.curves import heat_maps
+        from app.pictures.heat_maps import heat_maps
 
         heat_maps(maps, labels, heading, path)
 

@@ -43,11 +43,13 @@ matplotlib.rcParams.update(
 )
 
 
-def sheet(width: float, height: float, heading: str = "") -> Figure:
+def sheet(
+    width: float, height: float, heading: str = "", layout: str | None = "constrained"
+) -> Figure:
     """An empty figure of so many inches, and a heading above it that is no wider."""
     lines = wrapped(heading, width - 0.2)
     height += LINE * (lines.count("\n") + 1) if lines else 0
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     if lines:
         figure.suptitle(lines, x=0.1 / width, ha="left")

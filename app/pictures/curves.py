@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from matplotlib.ticker import LogLocator, NullLocator
+
 from app.pictures.canvas import COLOURS, PAGE, Figure, save_figure, sheet
 
 STAGES = {"GG": COLOURS[1], "DG": COLOURS[0]}
@@ -30,15 +32,20 @@ def training_curves(rows: list[dict], heading: str, path: str | Path) -> Figure:
     ):
         error.plot(epochs, [row[name] for row in rows], ".-", color=color, label=label)
     error.set_title("test error (%)")
-    error.legend()
-    if any(row["test_error"] or row["test_error_eq6"] for row in rows):
+    error.legend(frameon=True, framealpha=1, edgecolor="white")
+    found = [row[name] for row in rows for name in ("test_error", "test_error_eq6") if row[name]]
+    if found and max(found) > 3 * min(found):
         error.set_yscale("log")
-    error.yaxis.set_major_formatter("{x:g}")
-    error.yaxis.set_minor_formatter("{x:g}")
+        decade = max(found) < 10 * min(found)
+        error.yaxis.set_major_locator(
+            LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if decade else (1, 2, 5))
+        )
+        error.yaxis.set_minor_locator(NullLocator())
+        error.yaxis.set_major_formatter("{x:g}")
     for stage, own in stages.items():
         numbers = [100 * row["ess"] for row in own]
         ess.plot([r["epoch"] for r in own], numbers, ".-", color=STAGES[stage], label=stage)
-    ess.set_title("effective sample size (% of batch)")
+    ess.set_title("effective sample size\n(% of batch)")
     ess.set_ylim(bottom=0)
     ess.legend()
     for axis in axes:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
 from app.pictures.canvas import COLOURS, PAGE, Figure, save_figure, sheet
 
@@ -31,7 +32,7 @@ def error_plot(nets: dict, published: dict, path: str | Path) -> Figure:
     or {}.
     """
     counts = {len(errors) for columns in nets.values() for errors in columns.values()}
-    figure = sheet(min(PAGE[0], 4.4 * len(nets)), 3.2, f"Test error in percent; {seeds(counts)}")
+    figure = sheet(PAGE[0] if len(nets) > 1 else 5, 3.2, f"Test error in percent; {seeds(counts)}")
     axes = figure.subplots(1, len(nets), squeeze=False)
     for axis, (net, columns) in zip(axes[0], nets.items(), strict=True):
         errors_of_net(axis, columns, published.get(net, {}))
@@ -77,11 +78,13 @@ def label_plot(columns: dict, path: str | Path) -> Figure:
         deviations = [spread(errors) for errors in by_count.values()]
         marker = MARKERS[i % len(MARKERS)]
         axis.errorbar(places, means, deviations, marker=marker, ms=4, lw=1, capsize=3, label=name)
-    axis.set(xscale="log", yscale="log", xlabel="labelled images", ylabel="test error (%)")
+    axis.set(xscale="log", yscale="log", ylabel="test error (%)")
+    axis.set_xlabel("labelled images (lines are shifted a little, to see their bars)")
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.xaxis.set_minor_formatter("")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter("{x:g}")
     axis.legend()
     save_figure(figure, path)
     return figure

@@ -71,15 +71,15 @@ class ImageTable:
         left = 0.15 + max(map(width_of, [corner, *lines]))
         each = [len(block.columns) for block in blocks]
         room = PAGE[0] - left - APART * len(blocks)
-        side = min(room / sum(each), PAGE[1] / len(rows), LARGEST) - GAP
+        side = min(room / sum(each), (PAGE[1] - 1) / len(rows), LARGEST) - GAP
         width = max(0.65 * PAGE[0], PAGE[0] - room + sum(each) * (side + GAP))
         titles = [wrapped(b.title, k * (side + GAP)) for b, k in zip(blocks, each, strict=True)]
         over = max(title.count("\n") + 1 if title else 0 for title in titles) * LINE
         heading = wrapped(heading, width - 0.2)
-        top = 0.1 + LINE * (heading.count("\n") + 1.5) + over + LINE
+        top = 0.1 + LINE * (heading.count("\n") + 1.8) + over + LINE
         steps = [max(side + GAP, LINE * (label.count("\n") + 1)) for label in labels]
         height = top + sum(steps) + 0.1
-        self.figure = sheet(width, height)
+        self.figure = sheet(width, height, layout=None)
         axis = self.figure.add_axes((0, 0, 1, 1))
         axis.set(xlim=(0, width), ylim=(height, 0))  # in inches
         axis.axis("off")

@@ -28,7 +28,7 @@ def traces(
     names = ["score f", "energy U (not its first fall)"] + ["acceptance (mean)"] * (
         probability is not None
     )
-    each = min(1.9, PAGE[1] / len(rows))
+    each = min(1.9, (PAGE[1] - 1) / len(rows))
     if warm_up:
         heading += "\nGrey: the warm-up, in which the step sizes are found."
     figure = sheet(PAGE[0], each * len(rows) + 0.5, heading)
