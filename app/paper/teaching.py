@@ -57,7 +57,7 @@ def gradients(settings: Any) -> Report:
     scores, labels = scores_while_learning()
     F = scores["middle"]
     maps = {
-        "scores F\n(row, column)": F,
+        "scores F\nimages by classes": F,
         "change by DG\nrows sum to 0": -discriminative_loss(F, labels)[1] * len(F),
         "change by GG\ncolumns sum to 0": -generative_loss(F, labels)[1] * len(F),
     }
@@ -70,9 +70,8 @@ def gradients(settings: Any) -> Report:
     ]
     sizes = {name.split("\n")[0]: np.abs(array).mean().item() for name, array in maps.items()}
     heading = (
-        "LeNet's scores of 64 MNIST images after 60 batches of GG, and the change that each "
-        "gradient asks for.\nScores: red is positive, blue negative. Changes: red raises a score, "
-        "blue lowers it; white leaves it."
+        "LeNet's scores of 64 MNIST images after 60 batches of GG, and how two gradients change "
+        "them.\nScores: red positive, blue negative. Changes: red raises a score, blue lowers it."
     )
     return lines, sizes, heat_maps_of(maps, labels, heading)
 
@@ -100,8 +99,7 @@ def weights(settings: Any) -> Report:
     ]
     sizes = {moment: row.tolist() for moment, row in ess.items()}
     heading = (
-        "How much each of 64 MNIST images counts as a sample from each class of a LeNet, at three "
-        "moments of GG's first epoch.\nBlack: much, white: nothing; square roots of the weights, "
-        "so that small ones show. ESS: effective sample size."
+        "How much each of 64 MNIST images counts as a sample from each class, as GG learns.\n"
+        "Square roots of the weights: white is 0. ESS: effective sample size."
     )
     return lines, sizes, heat_maps_of(maps, labels, heading)

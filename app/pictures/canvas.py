@@ -13,9 +13,11 @@ os.environ.pop("MPLBACKEND", None)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of an older matplotlib with newer libraries
     import matplotlib
+    from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
+    from matplotlib.ticker import LogLocator, NullLocator
 
 PAGE = 7.0, 9.5  # inches: what is printed on a page of A4 between its margins
 LETTERS = 9  # points: the size of all text
@@ -70,6 +72,14 @@ def wrapped(text: str, inches: float) -> str:
         if letters == 1 or all(width_of(line) <= inches for line in lines):
             return "\n".join(lines)
         letters -= 1
+
+
+def log_scale(axes: Axes, digits: tuple) -> None:
+    """A logarithmic y axis with labels at these first digits, and nothing between them."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=digits))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

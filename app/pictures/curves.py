@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from matplotlib.ticker import LogLocator, NullLocator
-
-from app.pictures.canvas import COLOURS, PAGE, Figure, save_figure, sheet
+from app.pictures.canvas import COLOURS, PAGE, Figure, log_scale, save_figure, sheet
 
 STAGES = {"GG": COLOURS[1], "DG": COLOURS[0]}
 
@@ -35,13 +33,7 @@ def training_curves(rows: list[dict], heading: str, path: str | Path) -> Figure:
     error.legend(frameon=True, framealpha=1, edgecolor="white")
     found = [row[name] for row in rows for name in ("test_error", "test_error_eq6") if row[name]]
     if found and max(found) > 3 * min(found):
-        error.set_yscale("log")
-        decade = max(found) < 10 * min(found)
-        error.yaxis.set_major_locator(
-            LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if decade else (1, 2, 5))
-        )
-        error.yaxis.set_minor_locator(NullLocator())
-        error.yaxis.set_major_formatter("{x:g}")
+        log_scale(error, (1, 1.5, 2, 3, 4, 5, 7) if max(found) < 10 * min(found) else (1, 2, 5))
     for stage, own in stages.items():
         numbers = [100 * row["ess"] for row in own]
         ess.plot([r["epoch"] for r in own], numbers, ".-", color=STAGES[stage], label=stage)

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullLocator
 
-from app.pictures.canvas import COLOURS, PAGE, Figure, save_figure, sheet
+from app.pictures.canvas import COLOURS, PAGE, Figure, log_scale, save_figure, sheet
 
 MARKERS = "osD^v"
 
@@ -78,13 +77,11 @@ def label_plot(columns: dict, path: str | Path) -> Figure:
         deviations = [spread(errors) for errors in by_count.values()]
         marker = MARKERS[i % len(MARKERS)]
         axis.errorbar(places, means, deviations, marker=marker, ms=4, lw=1, capsize=3, label=name)
-    axis.set(xscale="log", yscale="log", ylabel="test error (%)")
+    axis.set(xscale="log", ylabel="test error (%)")
     axis.set_xlabel("labelled images (lines are shifted a little, to see their bars)")
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.xaxis.set_minor_formatter("")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter("{x:g}")
+    log_scale(axis, (1, 2, 3, 5))
     axis.legend()
     save_figure(figure, path)
     return figure
