@@ -24,6 +24,7 @@ DEFAULTS = {
     "device": "auto",
     "threads": cores(),
     "plain": False,
+    "format": "png",
     "data": None,
     "classes": None,
     "limit": None,
