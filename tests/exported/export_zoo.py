@@ -1,4 +1,5 @@
-"""Make zoo/*.onnx and zoo.npz, tiny nets as people have them: python export_zoo.py
+"""Make zoo/*.onnx and zoo.npz, tiny nets as people have them, and resnet_cifar.onnx and its .npz:
+python export_zoo.py
 
 Each net goes through both exporters of PyTorch, NAME.onnx (torch.export) and NAME_old.onnx
 (TorchScript). zoo.npz has PyTorch's scores of some images, and df/dx for a random upstream dy.
@@ -14,6 +15,7 @@ import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 HERE = Path(__file__).parent
 IMAGES = (2, 3, 16, 16)
@@ -380,8 +382,8 @@ def tidy(model):
     return model
 
 
-def export(net, path, old, **options):
-    x, stream = torch.zeros(IMAGES), io.BytesIO()
+def export(net, path, old, shape=IMAGES, **options):
+    x, stream = torch.zeros(shape), io.BytesIO()
     if old:
         torch.onnx.export(
             net,
@@ -408,8 +410,50 @@ def export(net, path, old, **options):
     onnx.save(tidy(model), path)
 
 
+class CifarResNet(nn.Module):
+    """For images of 32 x 32 pixels: no pool below the blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = conv_bn(3, 6, act=nn.ReLU())
+        self.layers = nn.Sequential(Block(6, 6), Block(6, 8, 2), Block(8, 12, 2))
+        self.fc = nn.Linear(12, 10)
+
+    def forward(self, x):
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.layers(self.stem(x)), 1), 1))
+
+
+def cifar():
+    """resnet_cifar.onnx, to go on training, and its parameters' gradients in .npz.
+
+    Its normalisation is folded before, so that the parameters are the same as in the file.
+    """
+    torch.manual_seed(0)
+    net, x = CifarResNet(), torch.randn(64, 3, 32, 32)
+    for _ in range(50):
+        net(x)  # the statistics of its batch normalisation
+    net.eval()
+    for pair in [m for m in net.modules() if isinstance(m, nn.Sequential)]:
+        if len(pair) > 1 and isinstance(pair[1], nn.BatchNorm2d):
+            pair[0], pair[1] = fuse_conv_bn_eval(pair[0], pair[1]), nn.Identity()
+    net.requires_grad_(True)
+    x = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    pixels = torch.tensor(x, requires_grad=True)
+    scores = net(pixels)
+    dy = np.random.default_rng(1).standard_normal(scores.shape, np.float32)
+    scores.backward(torch.tensor(dy))
+    found = {"scores": scores.detach().numpy(), "dx": pixels.grad.numpy()}
+    found |= {name: p.grad.numpy() for name, p in net.named_parameters()}
+    np.savez_compressed(HERE / "resnet_cifar.npz", **found)
+    for parameter in net.parameters():
+        parameter.grad = None
+    export(net, HERE / "resnet_cifar.onnx", old=True, shape=(2, 3, 32, 32))
+
+
 def main(names):
     warnings.simplefilter("ignore")
+    if names == ["cifar"] or not names:
+        cifar()
     expected = {}
     x = np.random.default_rng(0).standard_normal(IMAGES, np.float32)
     for name, make in NETS.items():
