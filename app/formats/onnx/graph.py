@@ -70,8 +70,8 @@ class Graph:
             made = self.inputs | self.constants.keys()
             for proto in graph.node:
                 node = Node(proto, self)
-                if made.intersection(node.outputs):
-                    raise ValueError(f"{node} gives what is there already, {node.output!r}")
+                for name in made.intersection(node.outputs):
+                    raise ValueError(f"{node} gives what is there already, {name!r}")
                 made.update(name for name in node.outputs if name)
                 self.take(node)
         self.nodes = with_functions(with_lrn(self.needed()), self)
