@@ -67,8 +67,12 @@ REFUSED = {
     "rounded": ([("QuantizeLinear", ["", "one"], {})], "the net as it was before it was quantised"),
     "layer norm": (
         [("LayerNormalization", ["", "row"], {})],
-        "LayerNormalization 'layernormalization0': no layer here normalises an image by its own "
-        "numbers: a net with BatchNormalization would do",
+        "LayerNormalization 'layernormalization0': normalises each image by its own "
+        "numbers, as no layer here does: a net with BatchNormalization would do",
+    ),
+    "group norm": (
+        [CONV, ("Reshape", ["", "groups"], {}), ("InstanceNormalization", [""] + 2 * ["two"], {})],
+        "Reshape 'reshape1': leads to InstanceNormalization 'instancenormalization2', which normal",
     ),
     "slice": ([("Slice", ["", "axes", "axes"], {})], "Slice 'slice0': takes a part of a tensor"),
     "whole": (
@@ -154,6 +158,7 @@ REFUSED = {
 def test_what_is_no_chain_of_our_layers_is_refused_by_name(tmp_path, what):
     steps, message = REFUSED[what]
     numbers = {"one": np.array(1.0, F32), "zero": np.array(0.0, F32), "two": np.full(4, 2, F32)}
+    numbers["groups"] = np.array([0, 2, -1])
     pads = {"pads": [0, 0, 1, 1] * 2, "pads_of_N": [1, 0, 1, 1] * 2, "crop": [0, 0, -1, -1] * 2}
     numbers |= {name: np.array(pad) for name, pad in pads.items()}
     path = save(tmp_path / "net.onnx", steps, opset=20, **CONSTANTS, **numbers)

@@ -24,7 +24,7 @@ def takes_channels_last(graph: Graph) -> bool:
                 return False
             target = node.integers(1, "shape") or []
             return dims[3] == 1 != dims[1] and target[1:] == [1, *dims[1:3]]
-        if node.op not in ("Mul", "Add", "Sub", "Div", "Identity", "Transpose"):
+        if node.op not in ("Mul", "Add", "Sub", "Div", "Identity", "Cast", "Pad", "Transpose"):
             break
         here = node.output
     return False

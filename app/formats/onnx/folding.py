@@ -38,7 +38,7 @@ def fold(node: Node) -> bool:
         if graph.copied > MORE + FACTOR * graph.size:
             return False
     graph.constants[node.output] = result
-    if graph.measured.intersection(node.inputs):
+    if graph.measured.intersection(node.inputs) and (result == 0).any():
         graph.measured.add(node.output)
     if arrays:
         graph.origins[node.output] = graph.origins.get(node.inputs[0], node.inputs[0])
@@ -108,8 +108,8 @@ def filled(node, shape):
 
 
 def elementwise(function):
-    """Of numbers of one type, no more than the most that go in. Sizes of images can only be put
-    together: the number of images is open, and 0 stands for it."""
+    """Of numbers of one type, no more than the most that go in, and not of the number of images:
+    that is open, and 0 stands for it."""
 
     def result(node, *arrays):
         size = math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))

@@ -49,7 +49,7 @@ class Graph:
     goes in and of the first that comes out, as other outputs are those of auxiliary heads; inputs:
     of all that go in; opset: the version of the operators; size: how many numbers there are in the
     constants that were asked for; copied: how many more of them nodes made; takers: how many nodes
-    take a tensor.
+    take a tensor; above: the last that does.
     """
 
     def __init__(self, path: str | Path):
@@ -59,7 +59,7 @@ class Graph:
         self.opset = max((o.version for o in model.opset_import if is_standard(o)), default=1)
         self.constants = {text(tensor.name): tensor for tensor in graph.initializer}
         self.origins: dict[str, str] = {}
-        self.measured: set[str] = set()  # constants made of sizes of the images
+        self.measured: set[str] = set()  # constants with the number of images
         self.broken: dict[str, str] = {}  # {name of a constant: why it cannot be had}
         if not graph.output:
             raise ValueError(f"{path}: the net has no output")
@@ -78,6 +78,7 @@ class Graph:
         self.image, self.dims = self.one_input(graph)
         self.takers = Counter(name for node in self.nodes for name in node.inputs)
         self.takers[self.scores] += 1
+        self.above = {name: node for node in self.nodes for name in node.inputs}
 
     def take(self, node: Node) -> None:
         """Among the nodes, or among the constants."""

@@ -78,8 +78,8 @@ REFUSED = {  # operators that nets have: why not, and what would do
     op: why
     for ops, why in {
         "LayerNormalization GroupNormalization InstanceNormalization RMSNormalization "
-        "MeanVarianceNormalization LpNormalization": "no layer here normalises an image by its own "
-        "numbers: a net with BatchNormalization would do",
+        "MeanVarianceNormalization LpNormalization": "normalises each image by its own numbers, as "
+        "no layer here does: a net with BatchNormalization would do",
         "ConvTranspose Resize Upsample DepthToSpace MaxUnpool": "maps cannot grow here: a net that "
         "only classifies would do",
         "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul QLinearAdd ConvInteger "

@@ -11,7 +11,7 @@ from app.formats.onnx.builder import Builder
 from app.formats.onnx.folding import fold
 from app.formats.onnx.graph import Graph
 from app.formats.onnx.node import Node
-from app.formats.onnx.operators import JOINS, LAST, SHAPING, operator
+from app.formats.onnx.operators import JOINS, LAST, REFUSED, SHAPING, operator
 from app.formats.onnx.place import LARGEST, Place
 from app.formats.reading import one_line
 from nn.network import IMAGE
@@ -175,4 +175,7 @@ def follow(net: Builder, node: Node, places: dict, tail: set) -> Place:
     except ValueError:
         if node.output in tail and node.op in SHAPING and found[0].single:
             return found[0]  # the scores in another shape
+        above = graph.above.get(node.output)
+        if node.op in SHAPING and above is not None and above.op in REFUSED:
+            raise ValueError(f"leads to {above}, which {REFUSED[above.op]}") from None
         raise
