@@ -44,7 +44,10 @@ REFUSED = {
         "'concat2': maps side by side must",
     ),
     "above": ([RELU, ("Concat", ["", "x"], {"axis": 2})], "joins along the axis 2: only channels"),
-    "compared": ([RELU, ("Max", ["", "x"], {})], "Max 'max1': compares tensors of images"),
+    "compared": (
+        [("Tanh", [""], {}), ("Max", ["", "x"], {})],
+        "Max 'max1': compares tensors of images",
+    ),
     "flat and not": (
         [FLATTEN, ("Concat", ["", "x"], {"axis": 1})],
         "joins images with flat numbers",

@@ -9,10 +9,12 @@ from collections import Counter
 import numpy as np
 
 from app.formats.onnx.node import Node
-from nn.activations import GELU, Clip, HardSwish, SiLU, Softplus, TanhGELU
+from nn.activations import ELU, GELU, Clip, HardSwish, LeakyReLU, SiLU, Softplus, TanhGELU
 from nn.backend import erf
+from nn.relu import ReLU
 
 POINTS = np.concatenate([np.linspace(-10, 10, 161), [-60, -20, 20, 60]])
+POINTS = POINTS.reshape(1, 3, 5, 11)  # an image, as its axes may be turned on the way
 MOST_NODES = 16
 ACTIVATIONS = {
     "Silu": SiLU,
@@ -21,6 +23,7 @@ ACTIVATIONS = {
     "TanhGelu": TanhGELU,
     "Softplus": Softplus,
     "Relu6": lambda: Clip(0, 6),
+    "Relu": ReLU,
 }
 VALUES = {op: make().forward(POINTS) for op, make in ACTIVATIONS.items()}
 
@@ -39,6 +42,12 @@ def clip(node, x, low=None, high=None):
     return np.minimum(np.maximum(x, low), high)
 
 
+def cast(node, x):
+    if node.get("to", kind=int) != 1:  # FLOAT
+        raise ValueError
+    return np.asarray(x, float)
+
+
 FUNCTIONS = {
     "Add": lambda node, a, b: a + b,
     "Sub": lambda node, a, b: a - b,
@@ -52,37 +61,43 @@ FUNCTIONS = {
     "Log": lambda node, x: np.log(x),
     "Tanh": lambda node, x: np.tanh(x),
     "Erf": lambda node, x: erf(np.asarray(x)),
+    "Erfc": lambda node, x: 1 - erf(np.asarray(x)),
     "Relu": lambda node, x: np.maximum(x, 0),
+    "LeakyRelu": lambda node, x: LeakyReLU(node.get("alpha", 0.01)).forward(x),
+    "Elu": lambda node, x: ELU(node.get("alpha", 1.0)).forward(x),
     "Softplus": lambda node, x: np.logaddexp(x, 0),
     "Greater": lambda node, a, b: a > b,
+    "Not": lambda node, x: ~x,
+    "Cast": cast,
     "Where": lambda node, which, a, b: np.where(which, a, b),
     "Identity": lambda node, x: x,
+    "Transpose": lambda node, x: x.transpose(node.get("perm", kind=list)),
     "Sigmoid": sigmoid,
     "HardSigmoid": hard_sigmoid,
     "Clip": clip,
 }
-ENDS = {"Mul", "Div", "Log", "Min", "Max", "Clip", "Where"}  # with which such a group can end
+# With which such a group can end.
+ENDS = {"Mul", "Div", "Log", "Min", "Max", "Clip", "Where", "Transpose"}
 
 
 def with_functions(nodes: list[Node], graph) -> list[Node]:
     """The nodes, with one in place of each group that is an activation of ACTIVATIONS."""
     makers = {node.output: (place, node) for place, node in enumerate(nodes)}
-    takers = Counter(name for node in nodes for name in node.inputs)
-    takers[graph.scores] += 1
+    takers = graph.counted(nodes)
     spent: set[str] = set()
     for end in nodes:
         if end.op not in ENDS:
             continue
         found = activation(end, makers, takers, graph)
         if found:
-            op, source, group = found
+            op, attributes, source, group = found
             spent.update(node.output for node in group[1:])
-            end.op, end.inputs, end.attributes = op, [source], {}
+            end.op, end.inputs, end.attributes = op, [source], attributes
     return [node for node in nodes if node.output not in spent]
 
 
 def activation(end: Node, makers: dict, takers: Counter, graph) -> tuple | None:
-    """(operator, name of the tensor it takes, its nodes, the last first), or None.
+    """(operator, attributes, name of the tensor it takes, its nodes, the last first), or None.
 
     The group grows downwards, always by the node that comes last in the file.
     """
@@ -101,13 +116,32 @@ def activation(end: Node, makers: dict, takers: Counter, graph) -> tuple | None:
         frontier.update(name for name in node.inputs if name and not is_number(graph, name))
         if len(frontier) == 1 and len(group) > 1:
             (source,) = frontier
-            y = values(group, source, graph)
-            for op, expected in VALUES.items() if y is not None else ():
-                if np.allclose(y, expected, 1e-5, 1e-6):
-                    return op, source, group
+            recognised = named(values(group, source, graph))
+            if recognised:
+                return *recognised, source, group
         if not frontier:
             return None
     return None
+
+
+def named(y: np.ndarray | None) -> tuple | None:
+    """(operator, attributes) of the activation that gives y at the points, or None."""
+
+    def is_like(expected):
+        return np.allclose(y, expected, 1e-5, 1e-6)
+
+    if y is None or is_like(POINTS):
+        return None
+    for op, expected in VALUES.items():
+        if is_like(expected):
+            return op, {}
+    a = float(-y.flat[POINTS.argmin()])  # where x is least: of ELU that is a, of leaky ReLU a x
+    if not np.isfinite(a):
+        return None
+    if is_like(ELU(a).forward(POINTS)):
+        return "Elu", {"alpha": a}
+    a /= float(-POINTS.min())
+    return ("LeakyRelu", {"alpha": a}) if is_like(LeakyReLU(a).forward(POINTS)) else None
 
 
 def is_number(graph, name: str) -> bool:

@@ -13,6 +13,7 @@ from app.formats.onnx.folding import fold
 from app.formats.onnx.functions import with_functions
 from app.formats.onnx.lrn import with_lrn
 from app.formats.onnx.node import Node, is_standard
+from app.formats.onnx.prelu import with_prelu
 from app.formats.onnx.tensors import NAMED, decoded, text
 from app.formats.reading import reading
 
@@ -74,10 +75,9 @@ class Graph:
                     raise ValueError(f"{node} gives what is there already, {name!r}")
                 made.update(name for name in node.outputs if name)
                 self.take(node)
-        self.nodes = with_functions(with_lrn(self.needed()), self)
+        self.nodes = with_functions(with_prelu(with_lrn(self.needed()), self), self)
         self.image, self.dims = self.one_input(graph)
-        self.takers = Counter(name for node in self.nodes for name in node.inputs)
-        self.takers[self.scores] += 1
+        self.takers = self.counted(self.nodes)
         self.above = {name: node for node in self.nodes for name in node.inputs}
 
     def take(self, node: Node) -> None:
@@ -96,6 +96,10 @@ class Graph:
                 needed.update(node.inputs)
                 found.append(node)
         return found[::-1]
+
+    def counted(self, nodes: list[Node]) -> Counter:
+        """How many nodes take each tensor; to be the scores counts, too."""
+        return Counter([self.scores, *(name for node in nodes for name in node.inputs)])
 
     def one_input(self, graph: Any) -> tuple[str, list[int]]:
         """(name, dimensions) of the images, where 0 is open."""
