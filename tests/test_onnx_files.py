@@ -60,6 +60,12 @@ REFUSED = {
         [CONV, ("MatMul", ["", "x"], {})],
         "MatMul 'matmul1': joins two tensors of im",
     ),
+    "constant beside": (
+        [CONV, ("Concat", ["", "b4"], {"axis": 1})],
+        "puts a constant beside the",
+    ),
+    "two and one": ([CONV, ("Sum", ["", "conv0", "b4"], {})], "adds a constant to several tensors"),
+    "one and two": ([CONV, ("Sum", ["", "b4", "b4"], {})], "has 3 inputs: only two can be had"),
     "unknown": ([("Selu", [""], {})], "Selu 'selu0': only these can be imported: Conv,"),
     "transposed": (
         [("ConvTranspose", ["", "w"], {})],
@@ -161,6 +167,7 @@ REFUSED = {
 def test_what_is_no_chain_of_our_layers_is_refused_by_name(tmp_path, what):
     steps, message = REFUSED[what]
     numbers = {"one": np.array(1.0, F32), "zero": np.array(0.0, F32), "two": np.full(4, 2, F32)}
+    numbers["b4"] = np.ones((1, 4, 5, 4), F32)
     numbers["groups"] = np.array([0, 2, -1])
     pads = {"pads": [0, 0, 1, 1] * 2, "pads_of_N": [1, 0, 1, 1] * 2, "crop": [0, 0, -1, -1] * 2}
     numbers |= {name: np.array(pad) for name, pad in pads.items()}

@@ -271,6 +271,14 @@ def test_tensors_of_flat_numbers_are_joined(tmp_path):
     same(save(tmp_path / "net.onnx", steps, **RANDOM, last=last))
 
 
+def test_sums(tmp_path):
+    """Of one tensor, of a tensor and a constant, of three tensors."""
+    four = {"four": np.array([0.5, 1, 1.5, 2], F32).reshape(4, 1, 1)}
+    for inputs in ([""], ["", "four"], ["four", ""], ["", "conv0", "relu1"]):
+        path = save(tmp_path / "net.onnx", [CONV, RELU, ("Sum", inputs, {})], **RANDOM, **four)
+        assert len(same(path).layers) == (2 if len(inputs) == 1 else 3)
+
+
 def test_a_pad_of_some_axes(tmp_path):
     """Operator set 18 names the axes; older ones have all four."""
     constants = RANDOM | {"some": np.array([2, 0, 0, 1]), "axes_used": np.array([-1, 2])}

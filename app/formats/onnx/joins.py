@@ -4,9 +4,7 @@ from nn.join import Add, Concat
 
 
 def add_up(net, node, *places):
-    """Add and Sum of tensors of one shape."""
-    if len(places) == 1:
-        return places[0]
+    """The sum of tensors of one shape."""
     if len({place.in_file() for place in places}) > 1:
         shapes = ", ".join(str(place.in_file()) for place in places)
         raise ValueError(f"adds {shapes}: only tensors of one shape can be added")
@@ -15,6 +13,8 @@ def add_up(net, node, *places):
 
 def concat(net, node, *places):
     first = places[0]
+    if len(places) < len(node.inputs):
+        raise ValueError("puts a constant beside the images: only tensors of images can be joined")
     axis = node.get("axis", kind=int)
     if axis is None or axis % first.rank != first.axis:
         raise ValueError(f"joins along the axis {axis}: only channels can be put side by side")

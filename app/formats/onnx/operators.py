@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from app.formats.onnx.activations import ACTIVATIONS, FOUND
 from app.formats.onnx.axes import flatten, reshape, squeeze, transpose
-from app.formats.onnx.joins import add_up, concat
+from app.formats.onnx.joins import concat
 from app.formats.onnx.place import is_over
 from app.formats.onnx.scaling import arithmetic, batch_normalization, gemm, matmul
 from app.formats.onnx.sliding import POOLS, conv, pad
@@ -40,7 +40,7 @@ def cast(net, node, x):
 
 
 JOINS = {"Add": arithmetic, "Sub": arithmetic, "Mul": arithmetic, "Div": arithmetic}
-JOINS |= {"Sum": add_up, "Concat": concat, "Min": ACTIVATIONS["Min"], "Max": ACTIVATIONS["Max"]}
+JOINS |= {"Sum": arithmetic, "Concat": concat, "Min": ACTIVATIONS["Min"], "Max": ACTIVATIONS["Max"]}
 OPERATORS = {
     "Conv": conv,
     **ACTIVATIONS,

@@ -56,13 +56,19 @@ def per_channel(x, c):
 
 
 def arithmetic(net, node, *places):
-    """Add, Sub, Mul or Div of the images and a constant, or the sum of images."""
+    """Add (or Sum), Sub, Mul or Div of the images and a constant, or the sum of images."""
+    if node.op == "Sum" and len(node.inputs) == 1:
+        return places[0]
     if len(places) > 1:
-        if node.op != "Add":
+        if len(places) < len(node.inputs):
+            raise ValueError("adds a constant to several tensors: only to one")
+        if node.op not in ("Add", "Sum"):
             what = {"Sub": "subtracts", "Mul": "multiplies", "Div": "divides"}[node.op]
             raise ValueError(f"{what} two tensors of images, which can only be added")
         return add_up(net, node, *places)
     (x,) = places
+    if len(node.inputs) != 2:
+        raise ValueError(f"has {len(node.inputs)} inputs: only two can be had")
     place = 0 if node.inputs[0] in node.graph.constants else 1
     c = per_channel(x, node.weights(place))
     if node.op == "Div" and place == 0:
@@ -73,6 +79,7 @@ def arithmetic(net, node, *places):
     with np.errstate(divide="ignore", over="ignore"):
         scale, shift = {
             "Add": lambda: (one, c),
+            "Sum": lambda: (one, c),
             "Sub": lambda: (one, -c) if place else (-one, c),
             "Mul": lambda: (c, zero),
             "Div": lambda: (1 / c, zero),
