@@ -5,6 +5,7 @@ import numpy as np
 from fast.cpu.average_pool import SeparableAveragePool
 from fast.cpu.conv import WindowConv
 from fast.cpu.conv_pool import ConvPool
+from fast.cpu.depthwise import DepthwiseConv
 from fast.cpu.linear import Factors, KeptLinear
 from fast.cpu.pointwise import KeptLRN, KeptReLU
 from fast.cpu.pool import SeparableMaxPool
@@ -14,6 +15,7 @@ from fast.engine import Device, Plain
 from nn.linear import Linear
 
 FORMS = [
+    DepthwiseConv,
     ConvPool,
     ToomCookConv,
     WindowConv,
