@@ -24,7 +24,7 @@ from app.options.train import settings_and_folder
 from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
 from app.runs.resume import restore_training, training_state
-from app.runs.training import Training
+from app.runs.training import Training, bias_of_scores
 from fast.device import choose_device
 from nn.backend import to_host
 from nn.nets import NETS
@@ -86,6 +86,11 @@ def net_and_data(settings):
         raise ValueError(
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
             f"expected one for each of {train.classes} classes"
+        )
+    if s["mode"] != "dg" and bias_of_scores(network) is None:
+        raise ValueError(
+            f"--mode {s['mode']}: the intercepts of Eq. 6 become part of the bias of the scores, "
+            f"and {s['net']} has no bias there: --mode dg needs none"
         )
     if s["net"] in NETS and shape != train.shape:
         images = f"the images of {s['data'] or 'MNIST'} are {by(train.shape)}"

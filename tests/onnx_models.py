@@ -44,14 +44,15 @@ def images(N, shape, seed=0):
 
 
 def model(steps, shape=("N", 3, 6, 7), opset=17, output=None, **constants):
-    """A chain of steps (operator, inputs, attributes) in ONNX; "" stands for the step before.
+    """A chain of steps (operator, inputs, attributes) in ONNX; "" stands for the step before, None
+    for an input that is left out.
 
     A step's name and output are its operator and place: conv0, relu1.
     """
     nodes, before = [], "x"
     for place, (op, inputs, attributes) in enumerate(steps):
         after = f"{op.lower()}{place}"
-        names = [before if name == "" else name for name in inputs]
+        names = [{"": before, None: ""}.get(name, name) for name in inputs]
         nodes.append(helper.make_node(op, names, [after], after, **attributes))
         before = after
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)

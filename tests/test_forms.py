@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fast import engine
-from fast.cpu import CPU, bands, block_conv, conv_pool, for_one_image, update
+from fast.cpu import CPU, bands, conv_pool, for_one_image, update
 from fast.cpu import conv as window_conv
 from fast.cpu import toom_cook as toom_cook_conv
 from fast.cpu.average_pool import SeparableAveragePool
@@ -16,6 +16,7 @@ from fast.cpu.bands import ConvBands, LinearBands
 from fast.cpu.block_conv import BlockConv
 from fast.cpu.conv import WindowConv
 from fast.cpu.conv_pool import ConvPool
+from fast.cpu.depthwise import DepthwiseConv
 from fast.cpu.linear import KeptLinear
 from fast.cpu.pointwise import KeptLRN, KeptReLU
 from fast.cpu.pool import SeparableMaxPool
@@ -86,9 +87,24 @@ def conv_case(draw):
 def test_window_conv(case, cached):
     """In pieces of one image, or all of them at once."""
     layer, shape, rng = case
-    in_pieces = mock.patch.object(window_conv, "CACHED", cached)
-    with in_pieces, mock.patch.object(block_conv, "FEW", 0):
-        assert compared([("conv", layer)], shape, rng, np.float64) == [WindowConv]
+    with mock.patch.object(window_conv, "CACHED", cached):
+        used = compared([("conv", layer)], shape, rng, np.float64, forms=[WindowConv])
+    assert used == [WindowConv]
+
+
+@st.composite
+def depthwise_case(draw):
+    DH, DW = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    (H, KH, SH, ph), (W, KW, SW, pw) = draw(axis(dilation=DH)), draw(axis(dilation=DW))
+    C = draw(st.integers(2, 4))
+    layer = Conv(C, (KH, KW), (SH, SW), (ph, pw), C, dilation=(DH, DW))
+    return layer, (draw(st.integers(1, 3)), H, W, C), np.random.default_rng(draw(seeds))
+
+
+@given(case=depthwise_case())
+def test_depthwise_conv(case):
+    layer, shape, rng = case
+    assert compared([("conv", layer)], shape, rng, np.float64) == [DepthwiseConv]
 
 
 @given(

@@ -19,6 +19,28 @@ LAST = ("N", 6, 7, 3)  # images of 6 x 7 pixels and 3 channels
         ("grey", ["conv", "relu", "pool", "conv", "relu", "fc", "relu", "fc"]),
         ("colour", ["rescaling", "conv", "relu", "conv", "relu", "pool", "fc"]),
         ("average", ["conv", "relu", "pool", "conv", "relu", "average", "fc"]),
+        (
+            "resnet",
+            [
+                *["conv", "relu", "pool", "conv", "relu", "conv", "add", "relu", "conv", "relu"],
+                *["conv", "conv", "add", "relu", "average", "fc"],
+            ],
+        ),
+        ("mobile", [*["conv", "relu6"] * 3, "conv", "add", "maximum", "fc"]),
+        (
+            "squeeze",
+            [
+                *["conv", "relu", "conv", "silu", "conv", "tanh", "conv", "gelu", "concat", "norm"],
+                *["conv", "average", "flatten"],
+            ],
+        ),
+        (
+            "acts",
+            [
+                *["conv", "leaky", "conv", "prelu", "conv", "elu", "conv", "softplus", "conv"],
+                *["hard swish", "conv", "sigmoid", "conv", "fc"],
+            ],
+        ),
     ],
 )
 def test_keras_files_give_the_scores_that_onnxruntime_gives(name, layers):
@@ -29,7 +51,7 @@ def test_keras_files_give_the_scores_that_onnxruntime_gives(name, layers):
         x = images(N, net.input_shape)
         scores, expected = net.bottom_up(x), theirs(path, x, channels_last=True)
         assert expected.std() > 1e-3
-        ours = scores if name == "colour" else softmax(scores)
+        ours = scores if name in ("colour", "resnet", "acts") else softmax(scores)
         assert relative_error(ours, expected) < 1e-5
 
 

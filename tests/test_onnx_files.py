@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from onnx import TensorProto, helper, numpy_helper
 
-from app.formats.onnx.reader import read_onnx
+from app.formats.onnx.reader import read_onnx, read_part
 from nn.canvas import receptive_field
 from nn.conv import Conv
 from nn.dropout import Dropout
@@ -29,22 +29,93 @@ from tests.onnx_models import (
 RELU, FLATTEN, SOFTMAX = (("Relu", [""], {}), ("Flatten", [""], {}), ("Softmax", [""], {"axis": 1}))
 PADS = {"kernel_shape": [2, 2]}
 REFUSED = {
-    "residual": ([CONV, RELU, ("Add", ["", "conv0"], {})], "Add 'add2': joins two tensors"),
-    "square": ([("Mul", ["", ""], {})], "Mul 'mul0': joins two tensors"),
-    "branch": ([CONV, RELU, ("Relu", ["conv0"], {})], "Relu 'relu2': takes what another node"),
-    "unknown": ([("Sigmoid", [""], {})], "Sigmoid 'sigmoid0': only these can be imported: Conv,"),
-    "transposed": ([("ConvTranspose", ["", "w"], {})], "ConvTranspose 'convtranspose0': only"),
-    "quantised": ([("QLinearConv", [""], {})], "QLinearConv 'qlinearconv0': only these"),
+    "square": ([("Mul", ["", ""], {})], "Mul 'mul0': multiplies two tensors of images, which can"),
+    "gated": (
+        [RELU, ("Tanh", ["x"], {}), ("Div", ["", "relu0"], {})],
+        "Div 'div2': divides two te",
+    ),
+    "difference": ([CONV, RELU, ("Sub", ["", "conv0"], {})], "Sub 'sub2': subtracts two tensors"),
+    "larger": (
+        [RELU, CONV, ("Add", ["", "x"], {})],
+        r"'add2': adds .0, 4, 4, 5., .0, 3, 6, 7.: only",
+    ),
+    "beside": (
+        [RELU, CONV, ("Concat", ["", "x"], {"axis": 1})],
+        "'concat2': maps side by side must",
+    ),
+    "above": ([RELU, ("Concat", ["", "x"], {"axis": 2})], "joins along the axis 2: only channels"),
+    "compared": (
+        [("Tanh", [""], {}), ("Max", ["", "x"], {})],
+        "Max 'max1': compares tensors of images",
+    ),
+    "flat and not": (
+        [FLATTEN, ("Concat", ["", "x"], {"axis": 1})],
+        "joins images with flat numbers",
+    ),
+    "flat beside flat": (
+        [FLATTEN, RELU, ("Concat", ["", ""], {"axis": 1})],
+        "joins flattened images of more",
+    ),
+    "scores twice": (
+        [CONV, ("MatMul", ["", "x"], {})],
+        "MatMul 'matmul1': joins two tensors of im",
+    ),
+    "constant beside": (
+        [CONV, ("Concat", ["", "b4"], {"axis": 1})],
+        "puts a constant beside the",
+    ),
+    "two and one": ([CONV, ("Sum", ["", "conv0", "b4"], {})], "adds a constant to several tensors"),
+    "one and two": ([CONV, ("Sum", ["", "b4", "b4"], {})], "has 3 inputs: only two can be had"),
+    "unknown": ([("Selu", [""], {})], "Selu 'selu0': only these can be imported: Conv,"),
+    "transposed": (
+        [("ConvTranspose", ["", "w"], {})],
+        "ConvTranspose 'convtranspose0': maps cannot grow here: a net that only",
+    ),
+    "resized": ([("Resize", ["", "", "", "two"], {})], "Resize 'resize0': maps cannot grow here"),
+    "quantised": ([("QLinearConv", [""], {})], "'qlinearconv0': works with whole numbers of few"),
+    "rounded": ([("QuantizeLinear", ["", "one"], {})], "the net as it was before it was quantised"),
+    "layer norm": (
+        [("LayerNormalization", ["", "row"], {})],
+        "LayerNormalization 'layernormalization0': normalises each image by its own "
+        "numbers, as no layer here does: a net with BatchNormalization would do",
+    ),
+    "group norm": (
+        [CONV, ("Reshape", ["", "groups"], {}), ("InstanceNormalization", [""] + 2 * ["two"], {})],
+        "Reshape 'reshape1': leads to InstanceNormalization 'instancenormalization2', which normal",
+    ),
+    "slice": ([("Slice", ["", "axes", "axes"], {})], "Slice 'slice0': takes a part of a tensor"),
+    "whole": (
+        [("Cast", [""], {"to": 7}), RELU],
+        "Cast 'cast0': makes other numbers than real ones",
+    ),
+    "pad of ones": ([("Pad", ["", "pads", "one"], {}), RELU], "pads by 1.0: only by zeros"),
+    "reflection": (
+        [("Pad", ["", "pads"], {"mode": "reflect"})],
+        "pads by 'reflect': only by zeros",
+    ),
+    "pad of N": ([("Pad", ["", "pads_of_N"], {})], "only H and W can have some"),
+    "cropped": ([("Pad", ["", "crop"], {})], "has pads of .0, 0, -1, .* not 8 numbers from 0 to"),
+    "slopes": ([("PRelu", ["", "row"], {})], "PRelu 'prelu0': has numbers of .7,.: only one for"),
+    "gelu": ([("Gelu", [""], {"approximate": "erf"})], "is approximated by 'erf': only by 'tanh'"),
+    "clip": ([("Clip", ["", "one", "zero"], {})], "numbers cannot be at least 1.0 and at most 0.0"),
+    "maxima": (
+        [("ReduceMax", ["", "axes"], {})],
+        r"takes maxima over the axes \[1, 2\]: only .2, 3.",
+    ),
     "function": ([("Own", [""], {"domain": "com.example"})], "com.example.Own 'own0': only"),
-    "dilated": ([("Conv", ["", "w"], {"dilations": [2, 2]})], "Conv 'conv0': is dilated"),
-    "dilated pool": ([("MaxPool", [""], {**PADS, "dilations": [1, 2]})], "is dilated"),
+    "no dilation": (
+        [("Conv", ["", "w"], {"dilations": [0, 2]})],
+        "'conv0': has dilations of .0, 2",
+    ),
+    "dilated": ([("Conv", ["", "w"], {"dilations": [3, 2]})], "'conv0': no room for a kernel of 7"),
+    "dilated pool": ([("MaxPool", [""], {**PADS, "dilations": [1, 2]})], "is dilated: only convol"),
     "auto_pad": ([("MaxPool", [""], {**PADS, "auto_pad": "ALL"})], "the unknown auto_pad 'ALL'"),
     "no kernel": ([("MaxPool", [""], {})], "MaxPool 'maxpool0': has windows of 0 dimensions"),
     "no step": (
         [("MaxPool", [""], {**PADS, "strides": [0, 1], "auto_pad": "SAME_LOWER"})],
         r"MaxPool 'maxpool0': has strides of \[0, 1\], not 2 numbers from 1 to",
     ),
-    "no inputs": ([("Relu", [""], {}), ("Div", [], {})], "the chain ends with 'relu0', the net"),
+    "no inputs": ([("Relu", [""], {}), ("Div", [], {})], "'div1', is not computed from what goes"),
     "kernel of 3": ([("MaxPool", [""], {"kernel_shape": [2, 2, 2]})], "windows of 3 dimensions"),
     "wide pads": ([("MaxPool", [""], {**PADS, "pads": [2] * 4})], "must be smaller than the ker"),
     "too large": ([("Conv", ["", "w"], {}), CONV], "Conv 'conv1': has weights of .* for 4 chann"),
@@ -52,7 +123,7 @@ REFUSED = {
     "channels": ([("Conv", ["", "narrow"], {})], "weights of .4, 2, 3, 3. in 1 groups for 3"),
     "1-D": ([("Conv", ["", "line"], {})], "Conv 'conv0': has weights of .4, 3, 3. in 1 groups"),
     "groups": ([("Conv", ["", "narrow"], {"group": 0})], "in 0 groups"),
-    "dynamic": ([("Exp", ["w"], {}), ("Conv", ["x", "exp0"], {})], "'exp0' is no constant"),
+    "dynamic": ([("Sin", ["w"], {}), ("Conv", ["x", "sin0"], {})], "'sin0' is no constant"),
     "not finite": ([("Conv", ["", "nan"], {})], "Conv 'conv0': 'nan' is not made of finite"),
     "integers": ([("Conv", ["", "integers"], {})], "'integers' is made of whole numbers"),
     "transA": ([CONV, FLATTEN, ("Gemm", ["", "g"], {"transA": 1})], "Gemm 'gemm2': has transA"),
@@ -68,7 +139,7 @@ REFUSED = {
         "Add 'add1': has numbers of .4, 1.: only one for each",
     ),
     "divides": ([("Div", ["mean", ""], {})], "Div 'div0': divides by the images"),
-    "softmax": ([SOFTMAX, RELU], "Relu 'relu1': comes after Softmax 'softmax0', which"),
+    "softmax": ([SOFTMAX, RELU], "Softmax 'softmax0': can only be left out after the scores"),
     "softmax of W": ([("Softmax", [""], {})], "is over the axis -1, which is not that of the cl"),
     "only softmax": ([SOFTMAX], "there are no layers in it"),
     "training": (
@@ -95,7 +166,12 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_chain_of_our_layers_is_refused_by_name(tmp_path, what):
     steps, message = REFUSED[what]
-    path = save(tmp_path / "net.onnx", steps, **CONSTANTS, one=np.array(1.0, F32))
+    numbers = {"one": np.array(1.0, F32), "zero": np.array(0.0, F32), "two": np.full(4, 2, F32)}
+    numbers["b4"] = np.ones((1, 4, 5, 4), F32)
+    numbers["groups"] = np.array([0, 2, -1])
+    pads = {"pads": [0, 0, 1, 1] * 2, "pads_of_N": [1, 0, 1, 1] * 2, "crop": [0, 0, -1, -1] * 2}
+    numbers |= {name: np.array(pad) for name, pad in pads.items()}
+    path = save(tmp_path / "net.onnx", steps, opset=20, **CONSTANTS, **numbers)
     with pytest.raises(ValueError, match=message) as caught:
         read_onnx(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -138,7 +214,7 @@ def test_what_only_looks_like_pytorchs_lrn_is_refused(tmp_path, change):
     else:
         nodes["node_div"].input[0] = "conv2d"
     onnx.save(net, tmp_path / "net.onnx")
-    with pytest.raises(ValueError, match="Mul 'node_mul_4': joins two tensors"):
+    with pytest.raises(ValueError, match="Mul 'node_mul_4': multiplies two tensors"):
         read_onnx(tmp_path / "net.onnx")
 
 
@@ -162,15 +238,63 @@ def test_shape_arithmetic(tmp_path):
     np.testing.assert_allclose(net.bottom_up(x), theirs(path, x), rtol=1e-5, atol=1e-6)
 
 
-def test_output_must_be_the_end_of_the_chain(tmp_path):
-    path = save(tmp_path / "net.onnx", [CONV, RELU], output="conv0", **CONSTANTS)
-    with pytest.raises(ValueError, match="the chain ends with 'relu1', the net with 'conv0'"):
+def test_what_the_first_output_does_not_need_is_cut_off(tmp_path):
+    """Auxiliary heads, and what no output needs."""
+    path = save(
+        tmp_path / "net.onnx", [CONV, RELU, ("Selu", [""], {})], output="relu1", **CONSTANTS
+    )
+    net = onnx.load(path)
+    net.graph.output.add(name="selu2")
+    onnx.save(net, path)
+    assert [name for name, _ in read_onnx(path)[0]] == ["conv0", "relu1"]
+    net.graph.output.pop(0)
+    onnx.save(net, path)
+    with pytest.raises(ValueError, match="Selu 'selu2': only these"):
         read_onnx(path)
-    model = onnx.load(path)
-    model.graph.output.append(model.graph.output[0])
-    onnx.save(model, path)
-    with pytest.raises(ValueError, match="one input and one output is expected, got 1 and 2"):
+    net.graph.output.pop(0)
+    onnx.save(net, path)
+    with pytest.raises(ValueError, match=r"net.onnx: the net has no output"):
         read_onnx(path)
+
+
+def test_two_inputs(tmp_path):
+    """The images are the one that has four axes; another is named where a layer takes it."""
+    steps = [CONV, RELU, ("Add", ["", "noise"], {})]
+    path = save(tmp_path / "net.onnx", steps, **CONSTANTS)
+    net = onnx.load(path)
+    net.graph.input.append(helper.make_tensor_value_info("noise", TensorProto.FLOAT, [4]))
+    onnx.save(net, path)
+    with pytest.raises(ValueError, match="Add 'add2': takes 'noise', a second input of the net"):
+        read_onnx(path)
+    part = read_part(path)
+    assert [name for name, _ in part.layers] == ["conv0", "relu1"]
+    assert "'noise'" in part.stopped
+    del net.graph.input[:]
+    for name in ("x", "noise"):
+        shape = [1, 3, 6, 7]
+        net.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    onnx.save(net, path)
+    with pytest.raises(ValueError, match="of one input, the images, is expected, got 'x', 'noise'"):
+        read_onnx(path)
+
+
+def test_a_net_up_to_where_it_cannot_be_had(tmp_path):
+    """What is beside that, or below, is there; the message names the first that is not."""
+    one = ("Tanh", ["conv0"], {})
+    steps = [CONV, RELU, ("Selu", [""], {}), one, ("Add", ["", "selu2"], {}), ("Own", [""], {})]
+    path = save(tmp_path / "net.onnx", steps, **CONSTANTS)
+    part = read_part(path)
+    assert [(name, *sources) for name, _, *sources in part.layers] == [
+        ("conv0",),
+        ("relu1",),
+        ("tanh3", "conv0"),
+    ]
+    assert part.stopped.startswith(f"{path}: Selu 'selu2': only these can be imported")
+    with pytest.raises(ValueError, match="Selu 'selu2'"):
+        read_onnx(path)
+    path = save(tmp_path / "net.onnx", [("Selu", [""], {}), CONV], **CONSTANTS)
+    with pytest.raises(ValueError, match="Selu 'selu0'"):
+        read_part(path)
 
 
 def test_names(tmp_path):

@@ -86,10 +86,10 @@ REFUSED = {
         [("Constant", [], {"value_string": "one"}), ("Add", ["x", "constant0"], {})],
         "the constant 'constant0' has no numbers",
     ),
-    "no inputs": ([("Identity", [], {}), CONV], "the chain ends with 'x', the net with 'conv1'"),
+    "no inputs": ([("Identity", [], {}), CONV], "what comes out, 'conv1', is not computed"),
     "shape of nothing": (
         [("Shape", [], {}), CONV],
-        "the chain ends with 'x', the net with 'conv1'",
+        "what comes out, 'conv1', is not computed",
     ),
     "arithmetic": (
         [("Shape", [""], {}), ("Gather", ["", "many"], {}), ("Reshape", ["x", ""], {})],
@@ -268,6 +268,34 @@ def test_many_nodes_of_one_name(tmp_path):
     assert [name for name, _ in layers] == ["again", *(f"again_{n}" for n in range(2, 1502))]
 
 
+def test_nodes_in_a_circle(tmp_path):
+    steps = [("Identity", ["identity1"], {}), ("Identity", ["identity0"], {})]
+    path = save(tmp_path / "net.onnx", steps, **CONSTANTS)
+    with pytest.raises(ValueError, match="'identity1', is not computed from what goes in"):
+        read_onnx(path)
+    steps = [("Add", ["x", "sigmoid2"], {}), ("Mul", ["", "x"], {}), ("Sigmoid", [""], {})]
+    path = save(tmp_path / "net.onnx", steps, **CONSTANTS)
+    with pytest.raises(ValueError, match="'sigmoid2' is no constant of the file"):
+        read_onnx(path)
+
+
+def test_weights_that_are_copied_again_and_again(tmp_path):
+    """10 MB of weights, and 2,000 nodes that each would make 20 or 40 MB of them."""
+    w = numpy_helper.from_array(np.ones((2500, 1000), F32), "large")
+    casts = [("Cast", ["" if n else "large"], {"to": 11 - 10 * (n % 2)}) for n in range(2000)]
+    path = save(tmp_path / "net.onnx", [*casts, ("Conv", ["x", ""], {})], large=w)
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="Conv 'conv2000': its input 'cast1999' is no constant"):
+        read_onnx(path)
+    assert time.perf_counter() - began < 5
+    outer = [("Mul", ["", "column"], {}) for _ in range(3)]  # numbers that would grow
+    constants = {"column": np.ones((1000, 1), F32), "row": np.ones((1, 1000), F32)}
+    steps = [("Mul", ["row", "column"], {}), *outer, ("Conv", ["x", ""], {})]
+    path = save(tmp_path / "net.onnx", steps, **constants)
+    with pytest.raises(ValueError, match="Conv 'conv4': its input 'mul3' is no constant"):
+        read_onnx(path)
+
+
 def test_more_nodes_than_any_net_has(tmp_path, monkeypatch):
     monkeypatch.setattr(graph, "MOST_NODES", 50)
     path = save(tmp_path / "net.onnx", [CONV, *[RELU] * 50], **CONSTANTS)
@@ -335,11 +363,11 @@ def test_text_that_is_not_utf8(tmp_path):
 
 
 def test_a_name_of_any_length_makes_a_short_message(tmp_path):
-    node = helper.make_node("Sigmoid", ["x"], ["y"], "a" * 60_000)
+    node = helper.make_node("Selu", ["x"], ["conv0"], "a" * 60_000)
     net = model([CONV], **CONSTANTS)
     del net.graph.node[:]
     net.graph.node.append(node)
     onnx.save(net, tmp_path / "net.onnx")
-    with pytest.raises(ValueError, match="Sigmoid 'aaa") as caught:
+    with pytest.raises(ValueError, match="Selu 'aaa") as caught:
         read_onnx(tmp_path / "net.onnx")
     assert len(str(caught.value)) < 800

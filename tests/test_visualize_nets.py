@@ -131,6 +131,28 @@ def test_an_onnx_file_that_leaves_the_size_open(tmp_path):
     assert_one_line(run(*model, "--size", "0,9"), 2, "--size 0,9: both must be at least 1")
 
 
+def test_an_onnx_file_with_layers_that_cannot_be_had(tmp_path):
+    """They are named, and what is below them can be looked into."""
+    from tests.onnx_models import CONSTANTS, CONV, save
+
+    steps = [CONV, ("Relu", [""], {}), ("Add", ["", "conv0"], {}), ("Selu", [""], {})]
+    path = save(tmp_path / "net.onnx", steps, ("N", 3, 16, 16), 17, **CONSTANTS)
+    listed = run("--net", path, "--list-layers")
+    assert listed.returncode == 0, listed.stderr
+    lines = listed.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["layer", "conv0", "relu1", "add2", "no"]
+    assert lines[-1].startswith(f"no more can be had: {path}: Selu 'selu3': only these can")
+    assert_one_line(run("--net", path), 2, "net.onnx: Selu 'selu3'", "; --layer names one below it")
+    missing = run("--net", path, "--layer", "selu3")
+    assert_one_line(missing, 2, "no layer 'selu3'; this net has conv0, relu1, add2; no more, as in")
+    chosen = ["--net", path, "--layer", "add2", "--unit", 1, *QUICK]
+    for name, how in {"plain": ["--plain"], "engine": ["--threads", 1], "team": []}.items():
+        result = run(*chosen, *how, "--out", tmp_path / name)
+        assert result.returncode == 0, result.stderr
+    plain, engine = (load_npz(tmp_path / n / "samples.npz")["samples"] for n in ("plain", "engine"))
+    np.testing.assert_allclose(plain, engine, rtol=1e-3, atol=1e-3)
+
+
 def test_units_by_class_name(tmp_path):
     net = open_network("cifar10-quick", classes=1000)
     save_weights(tmp_path / "m.npz", net.params(), (32, 32, 3), 1.0, 0.0, "bgr")

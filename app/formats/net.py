@@ -9,8 +9,8 @@ import numpy as np
 
 from app.console import by
 from app.formats.onnx.graph import Graph
-from app.formats.onnx.reader import onnx_input_shape, read_onnx
-from app.formats.onnx.shapes import LARGEST
+from app.formats.onnx.place import LARGEST
+from app.formats.onnx.reader import onnx_input_shape, read_part
 from app.formats.weights import is_onnx, load_weights, real_numbers
 from nn.nets import NETS, table
 from nn.network import Network
@@ -23,7 +23,8 @@ class Source:
     layers: as Network takes them; network: the same with parameters that take no memory, which
     tells names and shapes; arrays: {"conv1.w": array, ...}, or None if they are to be drawn at
     random; pixels: what their file tells of the input, {"scale": ..., "mean": ..., "order": ...};
-    file: where the arrays are from.
+    file: where the arrays are from; stopped: why there are no more layers, where a file has some
+    that cannot be had.
     """
 
     layers: list
@@ -31,15 +32,19 @@ class Source:
     arrays: dict[str, np.ndarray] | None
     file: str | Path
     pixels: dict = field(default_factory=dict)
+    stopped: str | None = None
 
     def filled(self, up_to: str | None = None, seed: int = 0) -> Network:
         """The net with its weights, or only its part up to a layer: weights above may be missing.
 
-        ValueError if there is no such layer, or the weights do not fit.
+        ValueError if there is no such layer, or the weights do not fit, or some layers of the whole
+        net cannot be had.
         """
         names = list(self.network.layers)
         if up_to not in (None, *names):
-            raise ValueError(f"no layer {up_to!r}; this net has {', '.join(names)}")
+            raise ValueError(self.without(up_to))
+        if up_to is None and self.stopped:
+            raise ValueError(self.stopped)
         part = self.network.up_to(up_to or names[-1])
         if self.arrays is None:
             layers = [entry for entry in self.layers if entry[0] in part.layers]
@@ -60,6 +65,11 @@ class Source:
                 for key in layer.params
             }
         return part
+
+    def without(self, layer: str) -> str:
+        """What to say of a layer that is not there."""
+        have = f"no layer {layer!r}; this net has {', '.join(self.network.layers)}"
+        return f"{have}; no more, as in {self.stopped}" if self.stopped else have
 
 
 def without_numbers(layers: list, input_shape: tuple) -> Network:
@@ -87,9 +97,10 @@ def read_source(
     tells, or as the net was made for. ValueError if a file is not sound, or they do not fit.
     """
     arrays, images = load_weights(weights) if weights is not None else (None, {})
+    stopped = None
     shape = input_shape or images.get("shape")
     if isinstance(net, Graph) or is_onnx(net):
-        layers, own, shape = read_onnx(net, shape)
+        layers, own, shape, stopped = read_part(net, shape)
         file = net.path if isinstance(net, Graph) else net
         arrays = real_numbers(file, own) if arrays is None else arrays
     else:
@@ -103,7 +114,7 @@ def read_source(
     except ValueError as error:
         raise ValueError(f"{file}: images of {by(shape)} do not fit the net: {error}") from None
     pixels = {key: value for key, value in images.items() if key != "shape"}
-    return Source(layers, network, arrays, file, pixels)
+    return Source(layers, network, arrays, file, pixels, stopped)
 
 
 def graph_or_name(net: str) -> str | Graph:

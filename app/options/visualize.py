@@ -301,10 +301,13 @@ def settings_and_folder(argv: list[str] | None) -> tuple[Settings, RunFolder, bo
 
 def list_layers(given: Settings) -> None:
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
-    network = asked_source(given).network
+    source = asked_source(given)
+    network = source.network
     wide, size = max(map(len, ["layer", *network.layers])), by(network.input_shape)
     print(f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {size}")
     for name in network.layers:
         shape = network.shapes[name]
         sees = by(receptive_field(network, name)) if seen_by(network, name, 0) else "all"
         print(f"{name:{wide}}{by(shape):>16}{shape[-1]:>8}{sees:>12}")
+    if source.stopped:
+        print(f"no more can be had: {source.stopped}")

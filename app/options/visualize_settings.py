@@ -129,7 +129,7 @@ def complete(given: dict) -> dict:
     settings["net"], _ = net_and_weights(given)
     if settings["pixel_order"] is None:
         settings["pixel_order"] = str(images.get("order", "rgb"))
-    settings["layer"] = checked_layer(settings, list(network.layers))
+    settings["layer"] = checked_layer(settings, source)
     if is_score(settings, network) and "iterations" not in given:
         settings["iterations"] *= SCORES
     check_units(settings, shapes[settings["layer"]][-1])
@@ -209,9 +209,10 @@ def is_score(settings, network):
     return network.input_shape[2] > 1 and seen_by(network, settings["layer"], 0) is None
 
 
-def checked_layer(settings, names):
+def checked_layer(settings, source):
     """The layer that is asked for, or the last that there are weights for."""
     net, weights = net_and_weights(settings)
+    names = list(source.network.layers)
     if weights is None and net in NETS and net not in WEIGHTS:
         raise ValueError(
             f"no weights of {net} are included: --weights names an .npz file of train.py, or an "
@@ -219,8 +220,10 @@ def checked_layer(settings, names):
         )
     last = names[-1] if weights else LAYERS.get(net, names[-1])
     layer = settings["layer"] or last
+    if source.stopped and not settings["layer"]:
+        raise ValueError(f"{source.stopped}; --layer names one below it, see --list-layers")
     if layer not in names:
-        raise ValueError(f"no layer {layer!r}; this net has {', '.join(names)}")
+        raise ValueError(source.without(layer))
     if names.index(layer) > names.index(last):
         raise ValueError(
             f"{layer} of {net}: the included weights end with {last}; --weights names a file"

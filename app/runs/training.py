@@ -14,9 +14,20 @@ from losses.generative import effective_sample_size, generative_loss, importance
 from losses.semi_supervised import semi_supervised_loss
 from nn.backend import to_device
 from nn.dropout import Dropout
+from nn.flatten import Flatten
+from nn.global_pool import GlobalPool
 from nn.sgd import POLICIES, SGD
 
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
+
+
+def bias_of_scores(network):
+    """The bias that shifts the scores: of the last layer, or of one whose map is then averaged or
+    flattened; None if there is none."""
+    name = network.last
+    while isinstance(network.layers.get(name), Flatten | GlobalPool):
+        (name,) = network.sources[name]
+    return network.layers[name].params.get("b") if name in network.layers else None
 
 
 class Training:
@@ -185,7 +196,7 @@ class Training:
             row["guessed_right"] = self.tally.guessed_right()
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
         if self.stage == "GG" and (switch or last):
-            bias = self.network.layers[self.network.last].params["b"]
+            bias = bias_of_scores(self.network)
             bias += to_device(alpha.astype(bias.dtype), self.xp)
         if switch:
             self.start_stage("DG", self.settings["finetune_lr"])

@@ -7,6 +7,7 @@ from fast.cpu.bands import ConvBands, Crew, LinearBands
 from fast.cpu.block_conv import BlockConv
 from fast.cpu.conv import WindowConv
 from fast.cpu.conv_pool import ConvPool
+from fast.cpu.depthwise import DepthwiseConv
 from fast.cpu.linear import Factors, KeptLinear
 from fast.cpu.pointwise import KeptLRN, KeptReLU
 from fast.cpu.pool import SeparableMaxPool
@@ -16,6 +17,7 @@ from fast.engine import Device, Plain
 from nn.linear import Linear
 
 FORMS = [
+    DepthwiseConv,
     ConvPool,
     ToomCookConv,
     BlockConv,
