@@ -81,11 +81,13 @@ def judgement(draws: np.ndarray) -> str:
 
     "too few"       there are fewer than 10 draws of each: nothing can be told
     "still moving"  the halves of a chain differ: its own split R-hat is above 1.2 in the median
+                    (a single chain's above 1.1, as there are no others to ask)
     "apart"         each chain has settled, but they disagree: their split R-hat is above 1.1
     "samples"       none of these
     """
     if draws.shape[1] < FEW:
         return "too few"
-    if np.median([split_rhat(own[None]) for own in draws]) > SETTLED:
+    limit = SETTLED if len(draws) > 1 else AGREE
+    if np.median([split_rhat(own[None]) for own in draws]) > limit:
         return "still moving"
     return "samples" if split_rhat(draws) <= AGREE else "apart"

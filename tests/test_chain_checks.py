@@ -105,6 +105,8 @@ def test_judgements():
     assert judgement(settled + 5 * np.arange(4)[:, None]) == "apart"
     assert judgement(settled + np.linspace(0, 8, 100)) == "still moving"
     assert judgement(np.cumsum(settled, axis=1)) == "still moving"
+    found = {judgement(settled[:1] + np.linspace(0, drift, 100)) for drift in np.arange(0, 8, 0.1)}
+    assert found == {"samples", "still moving"}  # one chain cannot be apart from others
 
 
 def ar1(rho, n, m, rng):
