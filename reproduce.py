@@ -7,6 +7,7 @@ import app  # noqa: F401  first: app/interrupts.py says why
 
 # isort: split
 import argparse
+import sys
 from pathlib import Path
 
 from app.console import OneLineParser, absolute_path, fail_in_one_line, named_path, number
@@ -36,14 +37,18 @@ TARGETS = {
 
 USED = {  # options that a target has a use for; --out and --format are for all
     "table": ("seeds", "data", "quick", "device"),
-    "figure": ("quick", "device", "weights"),
+    "figure": ("quick", "device", "weights", "more"),
 }
 
-UNSET = {"seeds": None, "data": None, "quick": False, "device": "auto", "weights": None}
+UNSET = {"seeds": None, "data": None, "quick": False, "device": "auto", "weights": None, "more": []}
 
 EPILOG = """\
 Everything is kept under --out: the runs, which go on where they were when the same command is given
 again; and NAME.md, NAME.json and NAME.png (or --format) with what came out.
+
+What stands behind -- goes to visualize.py, with the net that --weights brings:
+
+  python reproduce.py figure6 --weights net.onnx -- --size 131 --pixel-order bgr --sigma 57
 """
 
 
@@ -86,7 +91,8 @@ def parser() -> OneLineParser:
         type=absolute_path,
         default=None,
         metavar="FILE",
-        help="AlexNet's, for figures 3, 6 and 7: .onnx or .safetensors",
+        help="a classifier of ImageNet for figures 3, 6 and 7: .onnx, or torchvision's AlexNet "
+        "as .safetensors",
     )
     p.add_argument("--format", choices=FORMATS, default="png", help="of the picture (default png)")
     p.add_argument(
@@ -104,17 +110,23 @@ def check_options(name: str, settings: argparse.Namespace) -> None:
     used = USED.get(name.rstrip("0123456789"), ())
     for option, unset in UNSET.items():
         if option not in used and getattr(settings, option) != unset:
-            raise ValueError(f"{name} has no use for --{option}")
+            what = "options behind --" if option == "more" else f"--{option}"
+            raise ValueError(f"{name} has no use for {what}")
 
 
 def main(argv: list[str] | None = None) -> None:
-    settings = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    end = words.index("--") if "--" in words else len(words)
+    settings = parser().parse_args(words[:end])
+    settings.more = words[end + 1 :]
     name = settings.target
     settings.out = Path(settings.out, "quick" if settings.quick else "")
     with fail_in_one_line(status=2):
         check_options(name, settings)
         if name in figures.CLASSES and not settings.weights:
             raise ValueError(figures.NO_WEIGHTS.format(name))
+        if settings.more and not settings.weights:
+            raise ValueError(f"options behind -- need --weights: {' '.join(settings.more)}")
         if settings.weights:
             figures.given_net(settings)
         if settings.data:

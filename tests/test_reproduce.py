@@ -222,7 +222,7 @@ def test_figure4(tmp_path):
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["figure6"], ["figure6 needs a trained AlexNet", ".onnx", ".safetensors"]),
+        (["figure6"], ["figure6 needs a trained classifier of ImageNet", ".onnx", ".safetensors"]),
         (["figure9"], ["'figure9'", "table1"]),
         (["table1", "--seeds", "0"], ["--seeds", "at least 1"]),
         (
@@ -233,6 +233,9 @@ def test_figure4(tmp_path):
         (["weights", "--quick"], ["weights has no use for --quick"]),
         (["figure4", "--seeds", "3"], ["figure4 has no use for --seeds"]),
         (["table1", "--weights", "x.onnx"], ["table1 has no use for --weights"]),
+        (["table1", "--", "--size", "99"], ["table1 has no use for options behind --"]),
+        (["figure3", "--", "--size", "99"], ["options behind -- need --weights: --size 99"]),
+        (["figure6", "--weights", "x.onnx", "--", "--sice", "9"], ["arguments: --sice 9"]),
         (["figure7", "--weights", "README.md"], ["README.md is not a sound .npz file"]),
     ],
 )

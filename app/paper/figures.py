@@ -33,8 +33,8 @@ CLASSES = {  # as on the authors' page, by ImageNet's names
     ],
 }
 NO_WEIGHTS = (
-    "{} needs a trained AlexNet with its fully connected layers, which is not included: --weights "
-    "takes an .onnx file that any framework exported, or torchvision's AlexNet as .safetensors"
+    "{} needs a trained classifier of ImageNet, which is not included: --weights takes an .onnx "
+    "file that any framework exported, or torchvision's AlexNet as .safetensors"
 )
 
 
@@ -47,7 +47,7 @@ def sampling_job(folder: Path, settings: Any, *options: Any) -> Job:
 def given_net(settings: Any) -> list:
     """Options for the net that the user brings. ValueError if it has no scores of ImageNet."""
     net = [] if is_onnx(settings.weights) else ["--net", "alexnet-torchvision"]
-    options = [*net, "--weights", settings.weights]
+    options = [*net, "--weights", settings.weights, *settings.more]
     load_network(complete(parse([str(word) for word in [*options, "--unit", "starfish"]])))
     return options
 
@@ -245,7 +245,7 @@ def class_samples(name: str, settings: Any) -> Report:
     job = sampling_job(settings.out / name / "chains", settings, *options)
     run_all([job], name, settings.device)
     told = "samples from AlexNet's output nodes; 12 minutes a sample"
-    differs = ["our settings of the chains, and not Caffe's weights"]
+    differs = ["the net, the reference distribution and the settings of the chains"]
     heading = f"Output nodes of {Path(settings.weights).stem}: the last images of chains of HMC."
     rows = unit_names(job.settings)
     draw = table_of([chains_block(job, titled(job))], rows, "chain", heading)
@@ -253,7 +253,7 @@ def class_samples(name: str, settings: Any) -> Report:
 
 
 def figure6(settings: Any) -> Report:
-    """Samples from output nodes of AlexNet, for whoever brings its weights."""
+    """Samples from the output nodes of a classifier of ImageNet that you bring (--weights)."""
     return class_samples("figure6", settings)
 
 
