@@ -74,10 +74,17 @@ class Job:
                 [str(word) for word in command], stdout=log, stderr=log, start_new_session=True
             )
 
-    def last_words(self) -> str:
-        """The last line of the log, where a progress bar overwrites its own line."""
+    def words_of_the_run(self) -> list[str]:
+        """The lines of the log, where a progress bar overwrites its own line."""
         text = self.log.read_bytes().decode(errors="replace").replace("\r", "\n")
-        return next((line for line in reversed(text.split("\n")) if line.strip()), "")
+        return [line for line in text.split("\n") if line.strip()]
+
+    def last_words(self) -> str:
+        return next(reversed(self.words_of_the_run()), "")
+
+    def was_locked_out(self) -> bool:
+        """Whether another process is at work in the folder; its own last words may follow."""
+        return any("another process is at work" in line for line in self.words_of_the_run())
 
 
 def at_once(device: str) -> int:
@@ -116,7 +123,7 @@ def run_all(jobs: list[Job], title: str, device: str) -> None:
                         del running[process]
                         if process.returncode == 0:
                             bar.update()
-                        elif "another process is at work" in job.last_words():
+                        elif job.was_locked_out():
                             time.sleep(2)
                             waiting.append(job)
                         else:
