@@ -64,6 +64,30 @@ def training_curves(rows: list[dict], title: str, path: str | Path) -> None:
     save_figure(figure, path, dpi=110)
 
 
+def sampled_curves(rows: list[dict], title: str, path: str | Path) -> None:
+    """Gap, test error, and acceptance and step size by epoch, of --mode samples."""
+    figure = sheet(12, 3.4)
+    axes = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in rows]
+    columns = {
+        "f of images less f of chains": {"gap": "k"},
+        "test error (%)": {"test_error": "0.6", "test_error_eq6": "k"},
+        "chains": {"acceptance": "tab:blue", "step_size": "tab:orange"},
+    }
+    names = {"test_error": "argmax of f", "test_error_eq6": "with intercepts"}
+    for axis, (name, lines) in zip(axes, columns.items(), strict=True):
+        for column, color in lines.items():
+            label = names.get(column, column.replace("_", " "))
+            axis.plot(epochs, [row[column] for row in rows], color=color, marker=".", label=label)
+        axis.set(xlabel="epoch", title=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+        axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+    figure.suptitle(title, fontsize=10)
+    save_figure(figure, path, dpi=110)
+
+
 def error_plot(nets: dict, published: dict, path: str | Path) -> None:
     """For each net a dot for each seed, the mean of each column and the paper's number as lines.
 

@@ -11,17 +11,28 @@ from app.pictures import attempt
 MOST_SHOWN = 24  # rows and columns of a picture
 
 
-def training_pictures(settings: dict, rows: list[dict], folder: Path) -> None:
-    """curves.png of a training; rows: those of metrics.csv."""
-    mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
+def training_pictures(training: Any, folder: Path) -> None:
+    """Of a Training that has come to its end: curves.png, and chains.png of --mode samples."""
+    settings, rows = training.settings, training.rows
+    mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG", "samples": "samples"}[settings["mode"]]
     title = plain(f"{Path(settings['net']).stem}, {mode}, seed {settings['seed']}")
 
     def curves(path):
-        from app.pictures.curves import training_curves  # matplotlib takes a while to load
+        from app.pictures.curves import sampled_curves, training_curves  # matplotlib loads slowly
 
-        training_curves(rows, title, path)
+        (sampled_curves if mode == "samples" else training_curves)(rows, title, path)
+
+    def chains(path):
+        from app.pictures.images import labelled
+
+        shown = training.pictures[:, :MOST_SHOWN]
+        labels = [str(update) for update in training.stages]
+        classes = [str(y) for y in range(shown.shape[1])]
+        labelled(shown, labels, classes, f"{title}: a chain of each class, by updates", path)
 
     attempt(curves, folder / "curves.png")
+    if mode == "samples":
+        attempt(chains, folder / "chains.png")
 
 
 class ChainPictures:
