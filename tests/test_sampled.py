@@ -16,7 +16,7 @@ from app.formats.reference import reference_arrays, reference_from
 from app.formats.weights import load_weights
 from app.options import train as options
 from app.options.train_settings import complete
-from app.runs import sampled
+from app.runs import checks, sampled
 from app.runs.folder import RunFolder
 from app.runs.resume import restore_training, training_state
 from app.runs.sampled import SampledTraining
@@ -195,9 +195,11 @@ def test_every_step_is_the_same_after_a_restore(tmp_path, small_images, monkeypa
 
     def alarm(self, gap, score, acceptance):
         found = real(self, gap, score, acceptance)
-        return "the planted fault" if int(1e6 * score) % 4 == 0 else found
+        return "the planted fault" if int(1e6 * score) % 2 else found
 
     monkeypatch.setattr(sampled.Guard, "alarm", alarm)
+    for module in (sampled, checks):
+        monkeypatch.setattr(module, "MOST_RETURNS", 100)
     whole, run = small_training(small_images), RunFolder(tmp_path / "run")
     run.create({})
     while whole.epoch <= 2:
@@ -291,6 +293,29 @@ def test_chains_that_began_anew_do_not_count_at_once(small_images):
         np.zeros((3, 4, 4, 1), np.float32), np.array([0, 1, 2]), x, classes
     )
     assert scores["gap"] == 0
+
+
+def test_chains_of_a_net_that_has_learned_must_leave_the_noise_first(small_images):
+    """With --weights f is not 0, and draws from q are no samples."""
+    training = small_training(small_images, weights="/some/where.npz")
+    assert not training.chains.age.any()
+    with pytest.raises(ValueError, match="--chains: at least one for each of 3 classes"):
+        small_training(small_images, chains=2)
+
+
+def test_a_checkpoint_of_another_run_is_refused(small_images):
+    training = small_training(small_images)
+    arrays, state = training_state(training)
+    arrays, state = {n: np.array(a) for n, a in arrays.items()}, json.loads(json.dumps(state))
+    for name, value in (("returns", -1), ("returns", 10**9), ("chains/trial", [-1.0])):
+        key = f"further/{name}"
+        edited = {**arrays, key: np.array(value, arrays[key].dtype)}
+        with pytest.raises(ValueError, match=name):
+            restore_training(small_training(small_images), edited, dict(state))
+    for name in arrays:
+        edited = {n: a for n, a in arrays.items() if n != name}
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            restore_training(small_training(small_images), edited, dict(state))
 
 
 @pytest.mark.parametrize("q", ["white", "natural", "data"])

@@ -35,7 +35,7 @@ DEFAULTS = {
     "leapfrog_steps": 5,
     "acceptance": 0.7,
     "rebirth": 0.01,
-    "dg_weight": 1.0,
+    "dg_weight": 3.0,
     "pixel_scale": 1 / 256,
     "pixel_mean": 0.0,
     "pixel_order": "rgb",
@@ -46,7 +46,7 @@ DEFAULTS = {
 SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
 
 # Adam with these for --mode samples; its momentum is 0, as chains answer to each step.
-SAMPLES = {"net": "digits", "epochs": 3, "lr": 1e-4, "momentum": 0.0, "weight_decay": 0.0}
+SAMPLES = {"net": "digits", "epochs": 2, "lr": 4e-4, "momentum": 0.0, "weight_decay": 0.0}
 SAMPLES |= {"lr_policy": "linear"}
 
 # What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.

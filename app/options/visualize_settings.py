@@ -75,9 +75,10 @@ SUITS = {
     ("colour", "natural"): {"sigma": 4.0, "temperature": 0.1, "start": "ascent", "spread": 0.1},
     ("grey", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
     ("colour", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
-    ("grey", "file"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
-    ("colour", "file"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
 }
+# A net with a q in its file has learned from chains of as many steps.
+LEARNED = {"sigma": 1.0, "temperature": 1.0, "start": "noise", "leapfrog_steps": 5}
+SUITS |= {(kind, "file"): LEARNED for kind in PRESETS}
 SCORES = 5  # times as many iterations with "paper" for a score in colour: AlexNet's 500
 SCALES = {"grey": 1 / 256, "colour": 0.01735}  # of pixels 0 .. 255: the sigmas are meant for these
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all

@@ -26,6 +26,7 @@ def training_pictures(training: Any, folder: Path) -> None:
         from app.pictures.images import labelled
 
         shown = training.pictures[:, :MOST_SHOWN]
+        shown = shown[..., ::-1] if settings["pixel_order"] == "bgr" else shown
         labels = [str(update) for update in training.stages]
         classes = [str(y) for y in range(shown.shape[1])]
         labelled(shown, labels, classes, f"{title}: a chain of each class, by updates", path)

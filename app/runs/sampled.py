@@ -10,6 +10,7 @@ import numpy as np
 
 from app.console import warn
 from app.formats.reference import reference_arrays, reference_from
+from app.runs.checks import need
 from app.runs.references import LARGEST_DATA
 from app.runs.tally import Tally
 from app.runs.training import MOST_RETURNS, Training
@@ -41,9 +42,12 @@ class ClassChains:
         self.energy, self.xp, self.rebirth = energy, xp, settings["rebirth"]
         self.trajectories = settings["trajectories"]
         self.classes = np.arange(settings["chains"]) % classes
+        need(settings["chains"] >= classes, f"--chains: at least one for each of {classes} classes")
         rng = np.random.default_rng((settings["seed"], 0))
         self.z = to_device(self.noise(rng, len(self.classes)), xp)
-        self.age = np.full(len(self.classes), GROWN)  # visits; f is about 0, so q is the model
+        # A net that has learned nothing yet has f of about 0, so that draws from q are its samples.
+        visits = GROWN if settings["weights"] is None else 0
+        self.age = np.full(len(self.classes), visits)
         self.tuning = RobbinsMonro(FIRST_STEP, 1, settings["acceptance"])
         self.sampler = HMC(energy, FIRST_STEP, settings["leapfrog_steps"], jitter=JITTER)
 
@@ -93,6 +97,8 @@ class ClassChains:
         }
 
     def restore(self, arrays: dict) -> None:
+        for name in ("trial", "average"):
+            need((arrays[name] > 0).all(), f"chains/{name} is not above 0")
         self.z[...] = to_device(arrays["z"], self.xp)
         self.age[...] = arrays["age"]
         self.tuning.trial, self.tuning.average = arrays["trial"], arrays["average"]
@@ -142,9 +148,7 @@ class SampledTraining(Training):
         super().__init__(settings, network, train, test, xp)
         self.noise, q = reference_of_training(settings, train)
         self.q_arrays = reference_arrays(q, TEMPERATURE)
-        q, _ = reference_from(self.q_arrays, train.shape)  # as it will be in the file of weights
-        q = q.to(xp, np.float32)
-        energy = NodeEnergy(self.engine, network.last, 0, reference=q)
+        energy = NodeEnergy(self.engine, network.last, 0, reference=self.reference())
         self.chains = ClassChains(energy, settings, train.classes, xp)
         self.guard, self.returns = Guard(), 0
         self.stages = np.linspace(0, self.total_steps(), STAGES).astype(int)
@@ -152,6 +156,11 @@ class SampledTraining(Training):
         self.pictures = np.zeros(shape, np.float32)  # of the chains, in the course of learning
         self.pictures[0] = self.chains.first_of_each_class(train.classes)
         self.good = self.learned()
+
+    def reference(self) -> White:
+        """q as it will be in the file of weights."""
+        q, _ = reference_from(self.q_arrays, self.train.shape)
+        return q.to(self.xp, np.float32)
 
     def start_stage(self, stage: str, lr: float) -> None:
         s = self.settings
@@ -242,12 +251,16 @@ class SampledTraining(Training):
         arrays = self.adam_and_chains() | {"pictures": self.pictures}
         arrays |= {"returns": np.array(self.returns), "guard": np.nan_to_num(self.guard.means)}
         arrays["guarded"] = np.array(~np.isnan(self.guard.means))
+        # q as well: its A comes from an eigen-decomposition, which not every computer rounds alike.
+        arrays |= {name: a for name, a in self.q_arrays.items() if a.dtype.kind == "f"}
         return arrays | {f"good/{name}": a for name, a in self.good.items()}
 
     def restore_further(self, arrays: dict) -> None:
         weights = {f"w/{name}": w for name, w in self.network.params().items()}
         weights |= {f"V/{name}": V for name, V in self.sgd.velocity.items()}
         self.relearn({name: to_host(a).copy() for name, a in weights.items()} | arrays)
+        self.q_arrays |= {name: a for name, a in arrays.items() if name in self.q_arrays}
+        self.chains.energy.reference = self.reference()
         self.pictures[...], self.returns = arrays["pictures"], int(arrays["returns"])
         self.guard.means = np.where(arrays["guarded"], arrays["guard"], np.nan)
         self.good = {k[5:]: a for k, a in arrays.items() if k.startswith("good/")}
