@@ -134,13 +134,13 @@ def cifar10_quick(classes):
 
 
 def digits(classes, filler=xavier):
-    """For --mode samples: smooth, as chains on kinks are often rejected, and without pools."""
-    return [  #                                                              for 28 x 28 x 1
-        ("conv1", Conv(32, kernel=5, stride=2, pad=2, filler=filler)),  #    14 x 14 x 32
+    """For --mode samples: smooth, as chains that meet kinks are often rejected, without pools."""
+    return [  #                                                            for 28 x 28 x 1
+        ("conv1", Conv(24, kernel=5, stride=2, pad=2, filler=filler)),  #  14 x 14 x 24
         ("silu1", SiLU()),
-        ("conv2", Conv(64, kernel=3, stride=2, pad=1, filler=filler)),  #    7 x 7 x 64
+        ("conv2", Conv(48, kernel=3, stride=2, pad=1, filler=filler)),  #  7 x 7 x 48
         ("silu2", SiLU()),
-        ("conv3", Conv(128, kernel=3, stride=2, pad=1, filler=filler)),  #   4 x 4 x 128
+        ("conv3", Conv(96, kernel=3, stride=2, pad=1, filler=filler)),  #  4 x 4 x 96
         ("silu3", SiLU()),
         ("fc", Linear(classes, filler=filler)),
     ]
