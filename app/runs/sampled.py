@@ -286,8 +286,6 @@ def reference_of_training(settings: dict, train) -> tuple[float, White]:
     The noise is a part of q: without it q would not cover the images, whose borders are constant.
     """
     noise = NOISE * 255 * float(np.abs(train.pixels.scale).mean())
-    if settings["reference"] == "white":
-        return noise, White(train.shape, 255 * float(np.abs(train.pixels.scale).mean()))
     x = train.evenly(60_000).batch(slice(None))[0]
     if settings["reference"] == "data" and np.prod(train.shape) <= LARGEST_DATA:
         return noise, Data(x, noise)
