@@ -32,7 +32,8 @@ STAGES = 8  # pictures of the chains in the course of learning
 GOOD = 100  # updates between two good checkpoints in memory
 MEMORY = 0.95  # of the running means that the guards look at
 # Alarms: runs that go well stay far from these (docs/samples.md).
-MOST_GAP, MOST_SCORE, LEAST_ACCEPTANCE = 30.0, 2000.0, 0.2
+MOST_GAP, MOST_SCORE, LEAST_ACCEPTANCE = 12.0, 2000.0, 0.2
+GOOD_GAP = 6.0  # a state with a larger one is not kept as a good one
 
 
 class ClassChains:
@@ -48,7 +49,8 @@ class ClassChains:
         # A net that has learned nothing yet has f of about 0, so that draws from q are its samples.
         visits = GROWN if settings["weights"] is None else 0
         self.age = np.full(len(self.classes), visits)
-        self.tuning = RobbinsMonro(FIRST_STEP, 1, settings["acceptance"])
+        # Each class has a step size of its own: for a common one, the narrowest p_y would be stuck.
+        self.tuning = RobbinsMonro(FIRST_STEP, classes, settings["acceptance"])
         self.sampler = HMC(energy, FIRST_STEP, settings["leapfrog_steps"], jitter=JITTER)
 
     def noise(self, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -73,19 +75,25 @@ class ClassChains:
         anew = these[rng.random(len(these)) < self.rebirth]
         self.age[anew] = 0
         self.z[anew] = to_device(self.noise(rng, len(anew)), self.xp)
-        self.energy.of(self.classes[these])
+        classes = self.classes[these]
+        self.energy.of(classes)
         state, acceptance = self.sampler.start(self.z[these]), []
         for _ in range(self.trajectories):
-            self.sampler.step_size = self.tuning.trial
+            self.sampler.step_size = self.tuning.trial[classes]
             state, info = self.sampler.step(state, rng)
-            probability = info["probability"].mean()
-            self.tuning.update(np.array([probability]))
-            acceptance.append(probability)
+            self.tuning.update(self.by_class(info["probability"], classes))
+            acceptance.append(info["probability"].mean())
         self.z[these] = state.x
         self.age[these] += 1
         grown = self.age[these] >= GROWN
         x = self.energy.reference.image(state.x)[to_device(grown, self.xp)]
-        return x, self.classes[these[grown]], np.mean(acceptance)
+        return x, classes[grown], np.mean(acceptance)
+
+    def by_class(self, probability: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The mean of each class; the target for a class without chains, so that it stays."""
+        K = len(self.tuning.trial)
+        total, count = (np.bincount(classes, w, K) for w in (probability, None))
+        return np.where(count, total / np.maximum(count, 1), self.tuning.target)
 
     def state(self) -> dict:
         """{name: array} of all that `move` changes."""
@@ -180,7 +188,7 @@ class SampledTraining(Training):
         chains, classes, acceptance = self.chains.move(labels, rng)
         info = self.learn_from(x, labels, chains, classes)
         problem = self.guard.alarm(info["gap"], info["largest"], acceptance)
-        step_size = self.chains.tuning.trial.item()
+        step_size = self.chains.tuning.trial.mean()
         means = [len(labels) * a for a in (info["gap"], acceptance, step_size, info["largest"])]
         self.it += 1
         self.batch += 1
@@ -189,7 +197,7 @@ class SampledTraining(Training):
             self.look()
         if problem:
             self.go_back(problem)
-        elif self.it % GOOD == 0:
+        elif self.it % GOOD == 0 and abs(self.guard.means[0]) < GOOD_GAP:
             self.good = self.learned()
         for place in np.flatnonzero(self.stages == self.it):
             self.pictures[place] = self.chains.first_of_each_class(self.train.classes)
