@@ -50,12 +50,12 @@ def fitted_intercepts(scores: np.ndarray, priors: np.ndarray) -> np.ndarray:
     """
     scores = scores.astype(np.float64)
     alpha = np.zeros(scores.shape[1])
-    for _ in range(1000):
+    for _ in range(300):
         shifted = scores + alpha
         posterior = np.exp(shifted - shifted.max(axis=1, keepdims=True))
         posterior /= posterior.sum(axis=1, keepdims=True)
         step = np.log(priors) - np.log(posterior.mean(axis=0) + 1e-300)
         alpha += step
-        if abs(step).max() < 1e-6:
+        if abs(step).max() < 1e-4:
             break
     return alpha - alpha.mean()
