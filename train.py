@@ -24,6 +24,7 @@ from app.options.train import settings_and_folder
 from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
 from app.runs.resume import restore_training, training_state
+from app.runs.sampled import SampledTraining
 from app.runs.training import Training, bias_of_scores
 from fast.device import choose_device
 from nn.backend import to_host
@@ -107,7 +108,14 @@ def show(training, bar):
     training.look()
     row, tally = training.rows[-1] if training.rows else {}, training.tally
     numbers = {}
-    if tally.images:
+    if training.stage == "samples":
+        means = tally.means() if tally.images else row
+        numbers |= {
+            name.replace("_", " "): f"{means[name]:.3g}"
+            for name in ("gap", "acceptance", "step_size")
+            if means
+        }
+    elif tally.images:
         numbers |= {"loss": f"{tally.loss:.4f}", "ESS/n": f"{tally.ess.mean():.2f}"}
     elif row:
         numbers |= {"loss": f"{row['loss']:.4f}", "ESS/n": f"{row['ess']:.2f}"}
@@ -128,7 +136,8 @@ def main(argv=None):
         xp, device = choose_device(settings["device"])
         network, train, test = net_and_data(settings)
         network.to(xp)
-        training = Training(settings, network, train, test, xp)
+        kind = SampledTraining if settings["mode"] == "samples" else Training
+        training = kind(settings, network, train, test, xp)
         if resumed:
             run.load_checkpoint(lambda *saved: restore_training(training, *saved))
         else:
@@ -161,13 +170,14 @@ def main(argv=None):
         rows = training.rows
         write_csv(run.path / "metrics.csv", rows)
         weights = {name: to_host(w) for name, w in training.network.params().items()}
+        weights |= training.kept_with_weights()
         save_weights(run.result_file, weights, network.input_shape, *train.input_settings())
         minutes = sum(row["seconds"] for row in rows) / 60
         print(
             f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
             f"{minutes:.1f} minutes; weights in {run.result_file}"
         )
-        training_pictures(settings, rows, run.path)
+        training_pictures(training, run.path)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,25 @@
-"""Do samples of LeNet's last layer correspond to their digits, and do they vary?
+"""Do samples of a net's ten scores correspond to their digits, do they vary, are they like MNIST?
 
-    python visualize.py --unit 0-9 --out samples/ten
-    python -m benchmarks.judge samples/ten
+    python visualize.py --unit 0-9 --chains 100 --out samples/many
+    python -m benchmarks.judge samples/many
 
 Two judges look at every sample. Another LeNet, trained with another seed, may share a network's
 quirks; the nine nearest MNIST training images, by correlation of pixels, cannot. Variety is the
 mean distance between two samples of a unit, each scaled to mean 0 and norm 1, as a share of the
 mean distance between two MNIST images of that class.
+
+The Frechet distance compares all samples together with the test images, both as Gaussians of the
+500 numbers in the judging LeNet's fc1 (Heusel et al., 2017, with another net):
+|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). It is larger for fewer samples. So it is given beside
+that of as many training images, the floor, and of as many draws from q, the start.
+
+Then: the test error of the net that drew (its intercepts are in its bias, Eq. 6), and how near the
+nearest training image is to a sample, compared with a test image. In the folder: judgement.json and
+nearest.png, samples beside their nearest training images.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +29,18 @@ from app.console import fail_in_one_line
 from app.data.load import load
 from app.formats.net import open_network
 from app.formats.npz import load_npz
+from app.options.visualize_settings import asked_source
+from app.pictures.images import Block, image_table
 from app.runs.folder import write_json
+from app.runs.references import reference_of
+from app.runs.scoring import scores_of
 
 JUDGE = ASSETS / "lenet-judge.npz"
 NEIGHBOURS = 9
 PAIRS_OF = 300  # MNIST images of a class whose distances are taken
+FEATURES = "fc1"
+SHOWN = 4  # samples of a unit beside their nearest images
+AT_ONCE = 1000
 
 
 def normalised(images):
@@ -40,9 +57,9 @@ def mean_distance(rows):
     return np.sqrt(squared).sum() / (n * (n - 1)) if n > 1 else float("nan")
 
 
-def judge(samples, units, weights=JUDGE):
+def judge(samples, units, weights=JUDGE, train=None):
     """samples (units, chains, 28, 28, 1) -> {"network", "neighbours", "variety"}, each (units,)."""
-    train, _ = load()
+    train = train or load()[0]
     network = open_network("lenet", weights)
     known = normalised(train.images)
     result = {"network": [], "neighbours": [], "variety": []}
@@ -50,11 +67,55 @@ def judge(samples, units, weights=JUDGE):
         result["network"].append(np.mean(network.bottom_up(images).argmax(axis=1) == unit))
         rows = normalised(images)
         nearest = np.argpartition(-(rows @ known.T), NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-        votes = [np.bincount(train.labels[n], minlength=10).argmax() for n in nearest]
+        votes = [np.bincount(train.labels[n], minlength=train.classes).argmax() for n in nearest]
         result["neighbours"].append(np.mean(np.array(votes) == unit))
         own = known[train.labels == unit][:PAIRS_OF]
         result["variety"].append(mean_distance(rows) / mean_distance(own))
     return {name: np.array(values, float) for name, values in result.items()}
+
+
+def features(images, network):
+    """(n, 500) float64 of images as the net takes them."""
+    parts = np.array_split(images, -(-len(images) // AT_ONCE))
+    return np.concatenate([network.bottom_up(part, FEATURES) for part in parts]).astype(float)
+
+
+def frechet(a, b):
+    """The Frechet distance between two Gaussians with the moments of rows a and b."""
+    means, covariances = zip(*((x.mean(axis=0), np.cov(x.T)) for x in (a, b)), strict=True)
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    # The eigenvalues of C1 C2 are those of the symmetric C1^(1/2) C2 C1^(1/2).
+    product = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    trace = np.trace(covariances[0]) + np.trace(covariances[1])
+    trace -= 2 * np.sqrt(np.maximum(product, 0)).sum()
+    return float(((means[0] - means[1]) ** 2).sum() + trace)
+
+
+def distances(samples, q, weights, train, test):
+    """{"samples", "floor", "start"}: Frechet distances to the test images, n images each."""
+    network = open_network("lenet", weights)
+    n = len(samples)
+    z = np.random.default_rng(0).standard_normal((n, *q.shape), np.float32)
+    known = features(test.batch(slice(None))[0], network)
+    sets = {"samples": samples, "floor": train.evenly(n).batch(slice(None))[0], "start": q.image(z)}
+    return {name: frechet(features(x, network), known) for name, x in sets.items()}
+
+
+def nearest(samples, train):
+    """(number of the nearest training image, distance to it) of images, by correlation."""
+    known, found = normalised(train.images), []
+    for rows in np.array_split(normalised(samples), -(-len(samples) // AT_ONCE)):
+        correlation = rows @ known.T
+        found.append((correlation.argmax(axis=1), correlation.max(axis=1)))
+    number, largest = (np.concatenate(a) for a in zip(*found, strict=True))
+    return number, np.sqrt(np.maximum(2 - 2 * largest, 0))
+
+
+def test_error(network, test):
+    """Percent of test images whose largest score is another class's."""
+    wrong = scores_of(network, test, np).argmax(axis=1) != test.labels
+    return 100 * float(np.mean(wrong))
 
 
 def main():
@@ -63,20 +124,47 @@ def main():
     )
     parser.add_argument("folder", type=Path, help="a finished folder of visualize.py")
     parser.add_argument("--weights", type=Path, default=JUDGE, help="the judging LeNet")
+    parser.add_argument("--data", type=Path, help="IDX files instead of MNIST's")
     options = parser.parse_args()
     with fail_in_one_line(status=2):
         arrays = load_npz(options.folder / "samples.npz")
+        settings = json.loads((options.folder / "settings.json").read_text())
         samples, units = arrays["samples"], arrays["units"]
         if samples.shape[2:] != (28, 28, 1) or units.max() > 9:
-            raise ValueError(f"{options.folder}: not samples of LeNet's ten digits")
-        found = judge(samples, units, options.weights)
+            raise ValueError(f"{options.folder}: not samples of ten digits")
+        train, test = load(options.data)
+        found = judge(samples, units, options.weights, train)
+        q = reference_of(settings, samples.shape[2:]).to(np, np.float32)
+        flat = samples.reshape(-1, *samples.shape[2:])
+        apart = distances(flat, q, options.weights, train, test)
+        number, distance = nearest(flat, train)
+        of_test = nearest(test.evenly(AT_ONCE).batch(slice(None))[0], train)[1].mean()
+        error = test_error(asked_source(settings).filled(), test)
     print(
         "| unit | recognised by another LeNet | by 9 nearest images | variety |\n|---|---|---|---|"
     )
     for u, unit in enumerate(units):
         print(f"| {unit} | " + " | ".join(f"{100 * found[k][u]:.0f} %" for k in found) + " |")
     print("| all | " + " | ".join(f"{100 * found[k].mean():.0f} %" for k in found) + " |")
+    print(
+        f"Frechet distance of {len(flat)} samples to the test images: {apart['samples']:.1f}; of "
+        f"as many training images {apart['floor']:.1f}, of q alone {apart['start']:.1f}"
+    )
+    print(f"test error of the net that drew: {error:.2f} %")
+    print(
+        f"distance of a sample to the nearest training image: {distance.mean():.3f}, of a test "
+        f"image {of_test:.3f}; the nearest sample {distance.min():.3f}"
+    )
+    near = train.batch(number)[0].reshape(samples.shape)[:, :SHOWN]
+    pairs = np.stack([samples[:, :SHOWN], near], axis=2)
+    pairs = pairs.reshape(len(units), -1, *samples.shape[2:])
+    heads = ["sample", "nearest"] * (pairs.shape[1] // 2)
+    title = "Samples, and the training image nearest to each"
+    rows = [f"unit {u}" for u in units]
+    image_table([Block(list(pairs), heads)], rows, "", title, options.folder / "nearest.png")
     summary = {name: values.tolist() for name, values in found.items()}
+    summary |= {"frechet": apart, "test_error": error, "count": len(flat)}
+    summary |= {"nearest": {"samples": float(distance.mean()), "test": float(of_test)}}
     write_json(options.folder / "judgement.json", {"units": units.tolist(), **summary})
 
 

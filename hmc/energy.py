@@ -41,6 +41,10 @@ class NodeEnergy:
         f, dfdx = self.score_and_slope(self.reference.image(z))
         return half_square(z) - f, z - self.reference.transpose(dfdx)
 
+    def of(self, unit: np.ndarray) -> None:
+        """Take other units of the layer, one for each chain of the next call."""
+        self.unit, self.nodes = np.atleast_1d(unit), {}
+
     def score(self, z: Array, value: Array) -> Array:
         """f at z, where U is known, without another pass through the net: (n,) float64."""
         return half_square(z) - value

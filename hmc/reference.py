@@ -114,20 +114,12 @@ class Natural(White):
         return self.transpose(y)
 
 
-class Data(White):
-    """The mean and all second moments of images: the Gaussian of maximum entropy that has them.
+class Gaussian(White):
+    """x = mu + A z with any mean and any symmetric A, D = H W C numbers squared."""
 
-    A is the symmetric root of their covariance + noise^2 I, D = H W C numbers squared; for larger
-    images take Natural with a measured spectrum (`measured`).
-    """
-
-    def __init__(self, images: Array, noise: float, sigma: float = 1.0):
-        """images (N, H, W, C) as the net takes them; noise: in their units; sigma multiplies A."""
-        super().__init__(images.shape[1:], sigma, images.mean(axis=0, dtype=np.float64))
-        rows = images.reshape(len(images), -1)
-        centred = rows - self.mean.reshape(-1).astype(rows.dtype)
-        covariance = (centred.T @ centred).astype(np.float64) / len(rows)
-        self.A = sigma * symmetric_root(covariance + noise**2 * np.eye(len(covariance)))
+    def __init__(self, mean: Array, A: Array):
+        super().__init__(mean.shape, 1.0, mean)
+        self.A = A
 
     def apply(self, z: Array) -> Array:
         return (z.reshape(len(z), -1) @ self.A).reshape(z.shape)
@@ -138,6 +130,24 @@ class Data(White):
         xp = array_module(x)
         rows = (x - self.mean).reshape(len(x), -1)
         return xp.linalg.solve(self.A, rows.T).T.reshape(x.shape).astype(x.dtype, copy=False)
+
+
+class Data(Gaussian):
+    """The mean and all second moments of images: the Gaussian of maximum entropy that has them.
+
+    A is the symmetric root of their covariance + noise^2 I; for larger images take Natural with a
+    measured spectrum (`measured`).
+    """
+
+    def __init__(self, images: Array, noise: float, sigma: float = 1.0):
+        """images (N, H, W, C) as the net takes them; noise: in their units; sigma multiplies A."""
+        mean = images.mean(axis=0, dtype=np.float64)
+        rows = images.reshape(len(images), -1)
+        centred = rows - mean.reshape(-1).astype(rows.dtype)
+        covariance = (centred.T @ centred).astype(np.float64) / len(rows)
+        super().__init__(
+            mean, sigma * symmetric_root(covariance + noise**2 * np.eye(len(covariance)))
+        )
 
 
 def measured(images: Array, sigma: float | None = None) -> Natural:

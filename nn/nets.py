@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nn.activations import SiLU
 from nn.average_pool import AveragePool
 from nn.conv import Conv
 from nn.dropout import Dropout
@@ -132,6 +133,19 @@ def cifar10_quick(classes):
     ]
 
 
+def digits(classes, filler=xavier):
+    """For --mode samples: smooth, as chains that meet kinks are often rejected, without pools."""
+    return [  #                                                            for 28 x 28 x 1
+        ("conv1", Conv(24, kernel=5, stride=2, pad=2, filler=filler)),  #  14 x 14 x 24
+        ("silu1", SiLU()),
+        ("conv2", Conv(48, kernel=3, stride=2, pad=1, filler=filler)),  #  7 x 7 x 48
+        ("silu2", SiLU()),
+        ("conv3", Conv(96, kernel=3, stride=2, pad=1, filler=filler)),  #  4 x 4 x 96
+        ("silu3", SiLU()),
+        ("fc", Linear(classes, filler=filler)),
+    ]
+
+
 @dataclass(frozen=True)
 class Net:
     """A table(classes) of layers, and the images and the number of classes it was made for."""
@@ -147,6 +161,7 @@ NETS = {
     "alexnet": Net(alexnet, (227, 227, 3), 1000),
     "zeilerfergus": Net(zeilerfergus, (224, 224, 3), 1000),
     "alexnet-torchvision": Net(alexnet_torchvision, (224, 224, 3), 1000, takes_filler=True),
+    "digits": Net(digits, (28, 28, 1), 10, takes_filler=True),
     "cifar10-quick": Net(cifar10_quick, (32, 32, 3), 10),
 }
 

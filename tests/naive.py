@@ -173,3 +173,16 @@ def semi_supervised_loss(scores, labels, known, priors, unlabeled_weight):
         weight = 1 if known[i] else unlabeled_weight
         total, count = total - weight * log_p[y], count + weight
     return total / count
+
+
+def sampled_generative_loss(scores, labels, chains, pull):
+    """The mean of f_y over the chains of each image's class, minus its own f_y."""
+    images = [i for i in range(len(scores)) if not chains[i]]
+    total = 0.0
+    for i in images:
+        y = labels[i]
+        own = [scores[j, y] for j in range(len(scores)) if chains[j] and labels[j] == y]
+        if own:
+            total += sum(own) / len(own) - scores[i, y]
+    square = sum(scores[j, labels[j]] ** 2 for j in range(len(scores))) / len(scores)
+    return total / len(images) + pull / 2 * square

@@ -18,10 +18,11 @@ from fast.cpu.conv import WindowConv
 from fast.cpu.conv_pool import ConvPool
 from fast.cpu.depthwise import DepthwiseConv
 from fast.cpu.linear import KeptLinear
-from fast.cpu.pointwise import KeptLRN, KeptReLU
+from fast.cpu.pointwise import CHUNK, KeptLRN, KeptReLU, KeptSiLU
 from fast.cpu.pool import SeparableMaxPool
 from fast.cpu.toom_cook import ToomCookConv
 from fast.engine import Engine, Plain
+from nn.activations import SiLU
 from nn.average_pool import AveragePool
 from nn.backend import to_host
 from nn.conv import Conv
@@ -254,6 +255,18 @@ def test_lrn_and_relu(size, across, shape, seed):
     rng = np.random.default_rng(seed)
     layers = [("relu", ReLU()), ("norm", LRN(size, 0.5, 0.75, 1.0, across))]
     assert compared(layers, shape, rng, np.float64) == [KeptReLU, KeptLRN]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_silu(dtype):
+    """In one part and in several; numbers whose exponential is infinite are no trouble."""
+    rng = np.random.default_rng(0)
+    for shape in ((3, 5, 4, 2), (2, CHUNK // 20, 9, 3)):
+        assert compared([("silu", SiLU())], shape, rng, dtype) == [KeptSiLU]
+    far = np.array([[-1e4, -100.0, 0.0, 100.0, 1e4]], dtype)
+    run = Engine(Network([("silu", SiLU())], (5,), rng), CPU)
+    np.testing.assert_allclose(run.bottom_up(far), [[0, 0, 0, 100, 1e4]], atol=1e-30)
+    np.testing.assert_allclose(run.top_down(np.ones_like(far)), [[0, 0, 0.5, 1, 1]], atol=1e-30)
 
 
 @given(shape=st.tuples(*(st.integers(1, n) for n in (5, 4, 5, 6))), F=st.integers(1, 9), seed=seeds)

@@ -9,6 +9,7 @@ from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
 from app.formats.weights import load_weights, save_weights
 from app.options.visualize_settings import complete
+from benchmarks.judge import judge
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line
 
@@ -35,6 +36,30 @@ def test_alexnet_right_after_install(tmp_path):
         assert 0.4 < row["acceptance"] < 0.95
         assert np.isfinite(row["energy_error"])
         assert row["score"] > 20  # far above noise, whose scores are about 0
+
+
+def test_digits_right_after_install(tmp_path):
+    """A net that learned from its own samples: q and T come from its file, chains from noise."""
+    options = ["--net", "digits", "--unit", "0,3", "--chains", 5, "--iterations", 40]
+    result = run(*options, "--out", tmp_path / "v")
+    assert result.returncode == 0, result.stderr
+    assert "q file" in result.stdout
+    settings = json.loads((tmp_path / "v" / "settings.json").read_text())
+    assert (settings["reference"], settings["temperature"], settings["start"]) == (
+        "file",
+        1,
+        "noise",
+    )
+    arrays = load_npz(tmp_path / "v" / "samples.npz")
+    found = judge(arrays["samples"], arrays["units"])
+    assert found["network"].mean() >= 0.7
+    assert found["neighbours"].mean() >= 0.7
+    for row in result_of(tmp_path / "v")["units"]:
+        assert 0.5 < row["acceptance"] < 0.98
+    asked = {"net": "digits", "layer": "conv2", "unit": [0]}
+    assert complete(asked)["reference"] == "data"  # sees a part of the image only
+    with pytest.raises(ValueError, match="--reference file is for nodes that see all"):
+        complete({**asked, "reference": "file"})
 
 
 def test_annealed_chains_go_on_bit_identically(tmp_path):

@@ -11,6 +11,7 @@ from app.console import by
 from app.formats.onnx.graph import Graph
 from app.formats.onnx.place import LARGEST
 from app.formats.onnx.reader import onnx_input_shape, read_part
+from app.formats.reference import reference_from
 from app.formats.weights import is_onnx, load_weights, real_numbers
 from nn.nets import NETS, table
 from nn.network import Network
@@ -24,7 +25,7 @@ class Source:
     tells names and shapes; arrays: {"conv1.w": array, ...}, or None if they are to be drawn at
     random; pixels: what their file tells of the input, {"scale": ..., "mean": ..., "order": ...};
     file: where the arrays are from; stopped: why there are no more layers, where a file has some
-    that cannot be had.
+    that cannot be had; reference: (q, T) that the file says f goes with, or None.
     """
 
     layers: list
@@ -33,6 +34,7 @@ class Source:
     file: str | Path
     pixels: dict = field(default_factory=dict)
     stopped: str | None = None
+    reference: tuple | None = None
 
     def filled(self, up_to: str | None = None, seed: int = 0) -> Network:
         """The net with its weights, or only its part up to a layer: weights above may be missing.
@@ -113,8 +115,9 @@ def read_source(
         network = without_numbers(layers, shape)
     except ValueError as error:
         raise ValueError(f"{file}: images of {by(shape)} do not fit the net: {error}") from None
-    pixels = {key: value for key, value in images.items() if key != "shape"}
-    return Source(layers, network, arrays, file, pixels, stopped)
+    pixels = {key: value for key, value in images.items() if key not in ("shape", "q")}
+    reference = reference_from(images["q"], images["shape"]) if "q" in images else None
+    return Source(layers, network, arrays, file, pixels, stopped, reference)
 
 
 def graph_or_name(net: str) -> str | Graph:

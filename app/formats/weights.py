@@ -6,6 +6,7 @@ import numpy as np
 
 from app.formats.npz import load_npz, save_npz
 from app.formats.onnx.reader import is_onnx, read_onnx
+from app.formats.reference import PREFIX, reference_from
 from app.formats.safetensors import load_safetensors
 from app.formats.torchvision import from_torchvision, is_torchvision
 
@@ -27,7 +28,7 @@ def save_weights(
     FloatingPointError if a weight is not finite: such a file could not be loaded again.
     """
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FloatingPointError(f"{name} is not finite: {path} was not written")
     images = dict(zip(IMAGES, (input_shape, scale, mean, order), strict=True))
     save_npz(path, arrays | {f"input_{key}": np.array(value) for key, value in images.items()})
@@ -38,10 +39,11 @@ def load_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     .npz, .safetensors or .onnx.
 
     The latter is {"shape": (H, W, C), "scale": ..., "mean": ..., "order": ...}, as far as the file
-    tells. ValueError if there are no weights, or not of finite real numbers, or settings of images
-    that make no sense.
+    tells, and "q": the arrays of the reference that f goes with, if there is one (reference.py).
+    ValueError if there are no weights, or not of finite real numbers, or settings of images that
+    make no sense.
     """
-    images = {}
+    images, q = {}, {}
     if is_onnx(path):
         _, arrays, images["shape"] = read_onnx(path)
     elif str(path).lower().endswith(".safetensors"):
@@ -49,6 +51,8 @@ def load_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     else:
         arrays = load_npz(path)
         images = {key: arrays.pop(f"input_{key}") for key in IMAGES if f"input_{key}" in arrays}
+        names = [name for name in arrays if name.startswith(PREFIX) and "." not in name]
+        q = {name: arrays.pop(name) for name in names}
     try:
         if "state" in arrays:
             raise ValueError("a checkpoint of a run: its weights are in model.npz once it is done")
@@ -58,6 +62,11 @@ def load_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         if not arrays:
             raise ValueError("there are no weights in it")
         images = images if is_onnx(path) else image_settings(images)
+        if q:
+            if "shape" not in images:
+                raise ValueError("it has a reference q, but no input_shape")
+            reference_from(q, images["shape"])
+            images["q"] = q
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return real_numbers(path, arrays), images

@@ -6,7 +6,13 @@ from typing import Any
 
 from app.console import OneLineParser, absolute_path, number, warn
 from app.options.common import add_machine, add_net, add_output
-from app.options.train_settings import DEFAULTS, NET_DEFAULTS, complete, goes_together
+from app.options.train_settings import (
+    DEFAULTS,
+    NET_DEFAULTS,
+    SAMPLES,
+    complete,
+    goes_together,
+)
 from app.runs.folder import RunFolder, Settings, open_run
 from nn.fillers import FILLERS
 from nn.sgd import POLICIES
@@ -21,13 +27,16 @@ examples:
   python train.py --net cifar10-quick --data cifar  CIFAR-10's binary files
   python train.py --net model.onnx --data images    go on training an imported net
   python train.py --labels 1000 --unlabeled-weight 1  learn from 59,000 images without label, too
+  python train.py --mode samples                    learn from the model's own samples, to draw
   python train.py --resume runs/lenet-ggdg-seed0    go on with a run that was stopped
 """
 
 
 def results(settings: Settings) -> tuple:
     """The files that a run ends with, the numbers first."""
-    return "model.npz", f"curves.{settings.get('format', 'png')}"
+    kind = settings.get("format", "png")
+    chains = (f"chains.{kind}",) if settings.get("mode") == "samples" else ()
+    return "model.npz", f"curves.{kind}", *chains
 
 
 def channels(text: str) -> float | list[float]:
@@ -57,7 +66,8 @@ def parser() -> OneLineParser:
     p = OneLineParser(
         prog="train.py",
         description="Train a ConvNet by the discriminative gradient (dg), the generative gradient\n"
-        "(gg), or gg as pre-training for dg (ggdg). Defaults are the paper's settings.",
+        "(gg), gg as pre-training for dg (ggdg), or the generative gradient with samples of the\n"
+        "model itself (samples). Defaults are the paper's settings; samples are not in the paper.",
         epilog=EPILOG,
     )
 
@@ -68,14 +78,16 @@ def parser() -> OneLineParser:
             others = [
                 f", {net} {short(own[key])}" for net, own in NET_DEFAULTS.items() if key in own
             ]
+            others += [f", with --mode samples {short(SAMPLES[key])}"] if key in SAMPLES else []
             text += f" (default {short(default)}{''.join(others)})"
         p.add_argument(name, help=text, **how)
 
     add_net(option)
     option(
         "--mode",
-        "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg",
-        choices=["dg", "gg", "ggdg"],
+        "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg; samples: gg with "
+        "chains of the model instead of weights, by Adam",
+        choices=["dg", "gg", "ggdg", "samples"],
     )
     option(
         "--epochs",
@@ -109,7 +121,8 @@ def parser() -> OneLineParser:
     option("--weight-decay", "weight decay", type=number(float, low=0), metavar="X")
     option(
         "--lr-policy",
-        "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every --lr-step",
+        "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every --lr-step; linear: from two "
+        "fifths of the run on down to a twentieth",
         choices=POLICIES,
     )
     option(
@@ -167,6 +180,48 @@ def parser() -> OneLineParser:
         "--unlabeled-weight",
         "lambda: how much an image without label counts in gg; with 0 the "
         "labelled ones are all there is",
+        type=number(float, low=0, high=1e6),
+        metavar="X",
+    )
+    option(
+        "--reference",
+        "samples: q, the mean and second moments of the training images, or what natural images "
+        "have in common; it is kept with the weights",
+        choices=["data", "natural"],
+    )
+    option(
+        "--chains",
+        "samples: how many chains, each tied to a class",
+        type=number(int, low=2, high=10**6),
+        metavar="N",
+    )
+    option(
+        "--trajectories",
+        "samples: of a chain, each time that it is its turn",
+        type=number(int, low=1, high=1000),
+        metavar="N",
+    )
+    option(
+        "--leapfrog-steps",
+        "samples: L, leapfrog steps of a trajectory",
+        type=number(int, low=1, high=1000),
+        metavar="N",
+    )
+    option(
+        "--acceptance",
+        "samples: the mean acceptance to which the step size is steered",
+        type=number(float, above=0, below=1),
+        metavar="X",
+    )
+    option(
+        "--rebirth",
+        "samples: share of the chains that begin anew from q when it is their turn",
+        type=number(float, low=0, high=1),
+        metavar="X",
+    )
+    option(
+        "--dg-weight",
+        "samples: how much dg on the images is added to the generative gradient",
         type=number(float, low=0, high=1e6),
         metavar="X",
     )

@@ -30,6 +30,13 @@ DEFAULTS = {
     "limit": None,
     "labels": None,
     "unlabeled_weight": 0.1,
+    "reference": "data",
+    "chains": 256,
+    "trajectories": 2,
+    "leapfrog_steps": 5,
+    "acceptance": 0.7,
+    "rebirth": 0.01,
+    "dg_weight": 3.0,
     "pixel_scale": 1 / 256,
     "pixel_mean": 0.0,
     "pixel_order": "rgb",
@@ -38,6 +45,10 @@ DEFAULTS = {
 }
 
 SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
+
+# Adam with these for --mode samples; its momentum is 0, as chains answer to each step.
+SAMPLES = {"net": "digits", "epochs": 1, "lr": 3e-4, "momentum": 0.0, "weight_decay": 0.0}
+SAMPLES |= {"lr_policy": "linear"}
 
 # What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.
 CAFFE_PIXELS = {"pixel_scale": 1.0, "pixel_mean": "image"}
@@ -64,13 +75,32 @@ NET_DEFAULTS = {
 
 
 ONLY_GGDG = ("switch_epoch", "switch_ess", "finetune_lr")
-ONLY_WITH_OTHERS = ("filler", "unlabeled_weight", "lr_step", *ONLY_GGDG)  # settings, not with all
+ONLY_SAMPLES = ("reference", "chains", "trajectories", "leapfrog_steps", "acceptance", "rebirth")
+ONLY_SAMPLES = *ONLY_SAMPLES, "dg_weight"
+ONLY_WITH_OTHERS = ("filler", "unlabeled_weight", "lr_step", *ONLY_GGDG, *ONLY_SAMPLES)  # settings
+
+
+def defaults_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the net that is given, or is usual for the mode that is given."""
+    samples = SAMPLES if given.get("mode") == "samples" else {}
+    net = given.get("net", samples.get("net", DEFAULTS["net"]))
+    pixels = {k: v for k, v in NET_DEFAULTS.get(net, {}).items() if not samples or "pixel" in k}
+    return {**DEFAULTS, **samples, **pixels, "net": net}
 
 
 def complete(given: dict[str, Any]) -> dict[str, Any]:
     """All settings from those given. ValueError if they do not go together."""
-    net = given.get("net", DEFAULTS["net"])
-    settings = {**DEFAULTS, **NET_DEFAULTS.get(net, {}), **given}
+    samples = given.get("mode") == "samples"
+    usual = defaults_of(given)
+    net, settings = given.get("net", usual["net"]), {**usual, **given}
+    for name in ONLY_SAMPLES if not samples else ("labels", "unlabeled_weight"):
+        if given.get(name) is not None:
+            option = name.replace("_", "-")
+            raise ValueError(
+                f"--{option} does not go with --mode samples"
+                if samples
+                else f"--{option} goes with --mode samples only"
+            )
     if "filler" in given and not (net in NETS and NETS[net].takes_filler):
         raise ValueError(f"{net} has initial weights of its own: --filler does not go with it")
     if settings["labels"] is None and "unlabeled_weight" in given:
@@ -103,7 +133,7 @@ def complete(given: dict[str, Any]) -> dict[str, Any]:
 
 def goes_together(settings: dict[str, Any]) -> None:
     """ValueError if no command line can have asked for these settings."""
-    usual = {**DEFAULTS, **NET_DEFAULTS.get(settings["net"], {})}
+    usual = defaults_of(settings)
     asked = {
         name: value
         for name, value in settings.items()

@@ -23,6 +23,7 @@ CLASS_NAMES = ASSETS / "imagenet-classes.txt"
 EPILOG = """\
 examples:
   python visualize.py --unit 3                    ten threes
+  python visualize.py --net digits --unit 3       by a net that learned from its own samples
   python visualize.py --unit 0-9                  all ten digits, the paper's figure 4
   python visualize.py --unit 0-9 --preset paper   with the paper's own settings
   python visualize.py --layer conv2 --unit 0,5,7-9 --film
@@ -127,7 +128,7 @@ def parser() -> OneLineParser:
         "--weights",
         "its weights: an .npz file of train.py, .safetensors with torchvision's "
         "names, or .onnx, which brings its net (included: lenet trained by dg on MNIST, "
-        "and conv1 to conv5 of alexnet-torchvision)",
+        "digits by --mode samples, and conv1 to conv5 of alexnet-torchvision)",
         type=absolute_path,
         metavar="FILE",
     )
@@ -190,9 +191,10 @@ def parser() -> OneLineParser:
     )
     option(
         "--reference",
-        "the reference distribution q: white noise, natural images, or the data's own mean and "
-        "second moments (default: data for 28 x 28 grey images or with --reference-data, else "
-        "natural; white with --preset paper)",
+        "the reference distribution q: white noise, natural images, the data's own mean and "
+        "second moments, or what the file of weights keeps (default: file if it keeps one, data "
+        "for 28 x 28 grey images or with --reference-data, else natural; white with --preset "
+        "paper)",
         choices=REFERENCES,
     )
     option(

@@ -13,7 +13,11 @@ from hmc.forecast import QUARTER_TURN
 from nn.canvas import seen_by
 from nn.nets import NETS
 
-WEIGHTS = {"lenet": "lenet-dg.npz", "alexnet-torchvision": "alexnet-torchvision-conv.npz"}
+WEIGHTS = {
+    "lenet": "lenet-dg.npz",
+    "digits": "digits.npz",
+    "alexnet-torchvision": "alexnet-torchvision-conv.npz",
+}
 LAYERS = {"alexnet-torchvision": "conv5"}  # the last that is included
 
 DEFAULTS = {
@@ -42,7 +46,7 @@ DEFAULTS = {
 }
 
 STARTS = "noise", "ascent"
-REFERENCES = "white", "natural", "data"
+REFERENCES = "white", "natural", "data", "file"
 
 # sigma is a spread in the net's own input units; here for pixels of 0 .. 1 (grey) and of a standard
 # deviation of about 1 (colour). "paper": as printed, for AlexNet's convolutions. T is not given for
@@ -73,6 +77,9 @@ SUITS = {
     ("grey", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
     ("colour", "data"): {"sigma": 1.0, "temperature": 1.0, "start": "noise"},
 }
+# A net with a q in its file has learned from chains of as many steps.
+LEARNED = {"sigma": 1.0, "temperature": 1.0, "start": "noise", "leapfrog_steps": 5}
+SUITS |= {(kind, "file"): LEARNED for kind in PRESETS}
 SCORES = 5  # times as many iterations with "paper" for a score in colour: AlexNet's 500
 SCALES = {"grey": 1 / 256, "colour": 0.01735}  # of pixels 0 .. 255: the sigmas are meant for these
 LANGEVIN = {"leapfrog_steps": 1}  # one gradient an iteration, as many in all
@@ -124,7 +131,7 @@ def complete(given: dict) -> dict:
     source = asked_source(given)
     network, images = source.network, source.pixels
     shapes, input_shape = network.shapes, network.input_shape
-    settings = {**DEFAULTS, **sampler_settings(given, input_shape, images), **given}
+    settings = {**DEFAULTS, **sampler_settings(given, source), **given}
     settings["pixels"] = pixels_of(images, input_shape[2])
     settings["net"], _ = net_and_weights(given)
     if settings["pixel_order"] is None:
@@ -163,17 +170,21 @@ def pixels_of(images, C):
     return lists | {"order": str(values["order"])}
 
 
-def sampler_settings(given, input_shape, images):
+def sampler_settings(given, source):
     """The preset for images of this kind, as it suits the sampler."""
+    images, input_shape = source.pixels, source.network.input_shape
     kind = "grey" if input_shape[2] == 1 else "colour"
     sampler, preset = (given.get(name, DEFAULTS[name]) for name in ("sampler", "preset"))
-    reference = given.get("reference") or default_reference(preset, input_shape, given)
-    if given.get("reference_data") and reference == "white":
+    reference = given.get("reference") or default_reference(preset, source, given)
+    if given.get("reference_data") and reference in ("white", "file"):
         raise ValueError("--reference-data goes with --reference natural or data")
     settings = {"reference": reference, **suited(kind, reference)}
+    if reference == "file":
+        check_file_reference(source, given)
+        settings["temperature"] = source.reference[1]
     if preset == "paper":
         settings |= {"start": "noise"} | PRESETS[kind]["paper"]
-    if "scale" in images and preset == "auto" and reference != "data":
+    if "scale" in images and preset == "auto" and reference not in ("data", "file"):
         settings["sigma"] *= float(f"{np.abs(images['scale']).mean() / SCALES[kind]:.3g}")
     if sampler == "langevin":
         settings["iterations"] *= settings["leapfrog_steps"]
@@ -193,13 +204,35 @@ def suited(kind, reference):
     return PRESETS[kind]["auto"] | SUITS[kind, reference]
 
 
-def default_reference(preset, input_shape, given):
-    """The paper's white noise with its preset; that of the data where there is some; or natural."""
+def default_reference(preset, source, given):
+    """The paper's white noise with its preset; that which the net has learned with, or that of the
+    data where there is some; or natural."""
     if preset == "paper":
         return "white"
     if given.get("reference_data"):
         return "data"
-    return "data" if input_shape == MNIST else "natural"
+    if source.reference and sees_all(source.network, given):
+        return "file"
+    return "data" if source.network.input_shape == MNIST else "natural"
+
+
+def sees_all(network, given):
+    """Whether the node that is asked for sees all of an image, as the q of a file does."""
+    layer = given.get("layer") or network.last
+    return layer in network.layers and (
+        given.get("position") is not None or seen_by(network, layer, 0) is None
+    )
+
+
+def check_file_reference(source, given):
+    """ValueError if the file has no reference distribution, or the node sees a part of it."""
+    if not source.reference:
+        raise ValueError(f"--reference file: {source.file} keeps none")
+    if not sees_all(source.network, given):
+        raise ValueError(
+            "--reference file is for nodes that see all of an image: name the last layer, or a "
+            "--position"
+        )
 
 
 def is_score(settings, network):

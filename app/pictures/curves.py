@@ -49,3 +49,28 @@ def training_curves(rows: list[dict], heading: str, path: str | Path) -> Figure:
                 axis.axvline(before["epoch"] + 0.5, color="0.7", zorder=0)
     save_figure(figure, path)
     return figure
+
+
+def sampled_curves(rows: list[dict], heading: str, path: str | Path) -> Figure:
+    """Gap, test error, acceptance and step size by epoch, of --mode samples."""
+    figure = sheet(PAGE[0], 4.8, heading)
+    epochs = [row["epoch"] for row in rows]
+    panels = {
+        "f of images less f of chains": {"gap": None},
+        "test error (%)": {
+            "test_error": "argmax of the scores",
+            "test_error_eq6": "with intercepts (Eq. 6)",
+        },
+        "acceptance of the chains": {"acceptance": None},
+        "step size of the chains": {"step_size": None},
+    }
+    for axis, (title, lines) in zip(figure.subplots(2, 2).ravel(), panels.items(), strict=True):
+        for color, (column, label) in zip(COLOURS, lines.items(), strict=False):
+            axis.plot(epochs, [row[column] for row in rows], ".-", color=color, label=label)
+        axis.set(xlabel="epoch", title=title)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+        if len(lines) > 1:
+            axis.legend()
+    save_figure(figure, path)
+    return figure

@@ -13,18 +13,32 @@ MOST_SHOWN = 24  # rows and columns of a picture
 STARTS_IN_WORDS = {"noise": "noise", "ascent": "an ascent"}
 
 
-def training_pictures(settings: dict, rows: list[dict], folder: Path) -> None:
-    """The curves of a training; rows: those of metrics.csv."""
-    mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
+def training_pictures(training: Any, folder: Path) -> None:
+    """Of a Training that has come to its end: its curves, and the chains of --mode samples."""
+    settings, rows = training.settings, training.rows
+    mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG", "samples": "samples"}[settings["mode"]]
     data = Path(settings["data"]).name if settings["data"] else "MNIST"
     heading = plain(f"{Path(settings['net']).stem} on {data}, {mode}, seed {settings['seed']}")
 
     def curves(path):
-        from app.pictures.curves import training_curves  # matplotlib takes a while to load
+        from app.pictures.curves import sampled_curves, training_curves  # matplotlib loads slowly
 
-        training_curves(rows, heading, path)
+        (sampled_curves if mode == "samples" else training_curves)(rows, heading, path)
 
-    attempt(curves, folder / f"curves.{settings['format']}")
+    def chains(path):
+        from app.pictures.images import Block, image_table
+
+        shown = training.pictures[:, :MOST_SHOWN]  # (stages, classes, H, W, C)
+        shown = shown[..., ::-1] if settings["pixel_order"] == "bgr" else shown
+        updates = [f"{update} updates" for update in training.stages]
+        classes = [str(y) for y in range(shown.shape[1])]
+        told = f"{heading}.\nA chain of each class, in the course of learning."
+        image_table([Block(list(shown), classes)], updates, "class", told, path)
+
+    kind = settings["format"]
+    attempt(curves, folder / f"curves.{kind}")
+    if mode == "samples":
+        attempt(chains, folder / f"chains.{kind}")
 
 
 def reference_and_heat(settings: dict) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from app.runs.training import MOST_RETURNS, STAGES
+
 
 def need(true: bool, message: str) -> None:
     """ValueError with this message unless something is true."""
@@ -48,9 +50,9 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
     fresh_arrays, fresh = begun
     like(arrays, fresh_arrays, finite=fresh_arrays)
     same_names(state, fresh)
-    s, count, classes = training.settings, len(training.train), training.train.classes
+    s, count, sums = training.settings, len(training.train), len(training.tally.ess_sum)
     epoch, batch, stage, rows = (state[name] for name in ("epoch", "batch", "stage", "rows"))
-    stages = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"]}[s["mode"]]
+    stages = STAGES[s["mode"]]
     need(is_count(epoch, s["epochs"] + 1) and epoch, f"epoch is {epoch!r}")
     need(is_count(batch, math.ceil(count / s["batch_size"])), f"batch is {batch!r}")
     need(stage in stages, f"stage is {stage!r}")
@@ -58,6 +60,9 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
     if stage == "GG" and len(training.others):
         images *= 2
     lr = s["finetune_lr"] if (stage, s["mode"]) == ("DG", "ggdg") else s["lr"]
+    returns = arrays.get("further/returns", np.zeros((), int))
+    need(0 <= returns <= MOST_RETURNS, f"further/returns is {returns}")
+    lr /= 2 ** int(returns)
     for name, expected in (("images", images), ("lr", lr)):
         need(state[name] == expected, f"{name} is {state[name]!r}, expected {expected!r}")
     for name, most in (("guessed", images), ("right", images), ("it", 10**18)):
@@ -65,12 +70,11 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
     for name, low in (("loss_sum", -math.inf), ("seconds", 0)):
         need(is_number(state[name], low), f"{name} is {state[name]!r}")
     ess = state["ess_sum"]
-    need(isinstance(ess, list) and len(ess) == classes, "ess_sum has no number for each class")
-    need(all(is_number(number, 0) for number in ess), f"ess_sum is {ess!r}")
+    need(isinstance(ess, list) and len(ess) == sums, f"ess_sum has not {sums} numbers")
+    least = -math.inf if s["mode"] == "samples" else 0
+    need(all(is_number(number, least) for number in ess), f"ess_sum is {ess!r}")
     need(isinstance(rows, list) and len(rows) == epoch - 1, "rows has no row for each epoch")
-    columns = ["epoch", "stage", "loss", "ess", *(f"ess_{y}" for y in range(classes))]
-    columns += ["test_error", "test_error_eq6", "lr", "seconds"]
-    columns += ["guessed_right"] if s["labels"] is not None else []
+    columns = training.columns()
     for number, row in enumerate(rows, 1):
         need(isinstance(row, dict), f"row {number} is {row!r}")
         same_names(row, columns)

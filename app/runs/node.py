@@ -132,8 +132,11 @@ class NodeChains(Chains):
         return x[..., ::-1] if colours and self.settings["pixel_order"] == "bgr" else x
 
     def weights_checksum(self):
-        """Of the net's parameters: a resumed chain must go on with the same net."""
-        params = self.network.params().values()
+        """Of the net's parameters, and q's that come with them: a resumed chain must go on with
+        the same net."""
+        params = list(self.network.params().values())
+        if self.settings["reference"] == "file":
+            params += [a for a in vars(self.reference).values() if hasattr(a, "dtype")]
         return sum(zlib.crc32(np.ascontiguousarray(to_host(w))) for w in params)
 
     def checkpoint(self):

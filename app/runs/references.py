@@ -1,5 +1,6 @@
 """The reference distribution that the settings name, and pictures of one's own to start from."""
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from app.data.folder import decode
 from app.data.images import Pixels
 from app.data.load import load
 from app.files import files_in
+from app.options.visualize_settings import asked_source
 from hmc.reference import NOISE, Data, Natural, White, measured
 
 LARGEST_DATA = 3000  # numbers of an image up to which all second moments are taken
@@ -19,6 +21,11 @@ MOST_IMAGES = 60_000
 def reference_of(settings: dict, shape: tuple) -> White:
     """q for images (H, W, C). ValueError if there are no images to measure it from."""
     s, sigma = settings, settings["sigma"]
+    if s["reference"] == "file":
+        q = copy(asked_source(s).reference[0])
+        for name in vars(q).keys() & {"A", "D", "sigma"}:
+            setattr(q, name, sigma * getattr(q, name))
+        return q
     if s["reference"] == "white":
         return White(shape, sigma)
     if s["reference"] == "natural" and s["reference_data"] is None:

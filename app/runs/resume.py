@@ -18,6 +18,7 @@ def training_state(training: Training) -> tuple[dict, dict]:
             raise FloatingPointError(f"{name} is not finite after {training.when(training.it)}")
     arrays = {f"w/{name}": to_host(w) for name, w in weights.items()}
     arrays |= {f"V/{name}": to_host(V) for name, V in velocity.items()}
+    arrays |= {f"further/{name}": a for name, a in training.further_state().items()}
     tally = training.tally
     rest = {name: getattr(training, name) for name in PLAIN}
     rest |= {name: getattr(tally, name) for name in tally.COUNTS}
@@ -33,6 +34,8 @@ def restore_training(training: Training, arrays: dict, rest: dict) -> None:
     training.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
     for name, V in training.sgd.velocity.items():
         V[...] = to_device(arrays[f"V/{name}"], training.xp)
+    further = {k[8:]: v for k, v in arrays.items() if k.startswith("further/")}
+    training.restore_further(further)
     for name in PLAIN:
         setattr(training, name, rest[name])
     for name in training.tally.COUNTS:

@@ -19,6 +19,8 @@ from nn.global_pool import GlobalPool
 from nn.sgd import POLICIES, SGD
 
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
+MOST_RETURNS = 8  # to a good checkpoint, in --mode samples, each to half the rate
+STAGES = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"], "samples": ["samples"]}
 
 
 def bias_of_scores(network):
@@ -44,7 +46,8 @@ class Training:
         if settings["unlabeled_weight"] == 0:
             self.others = np.empty(0, int)
         batch = min(settings["batch_size"], len(train))
-        largest = max(batch * (2 if len(self.others) else 1), TEST_BATCH)
+        twice = len(self.others) or settings["mode"] == "samples"
+        largest = max(batch * (2 if twice else 1), TEST_BATCH)
         self.engine = engine(network, xp, settings["threads"], largest, settings["plain"])
         self.learned_from = self.train.only(np.union1d(self.labelled, self.others))
         known = train.labels[self.labelled]
@@ -52,7 +55,7 @@ class Training:
         self.priors_there = to_device(self.priors, xp)
         self.rows: list[dict] = []  # of metrics.csv
         self.epoch = 1
-        self.start_stage("DG" if settings["mode"] == "dg" else "GG", settings["lr"])
+        self.start_stage(STAGES[settings["mode"]][0], settings["lr"])
         self.start_epoch()
 
     def learn(self, x, labels, lr, known):
@@ -99,7 +102,12 @@ class Training:
     def rate(self) -> float:
         """The learning rate of the step to come."""
         s = self.settings
-        return POLICIES[s["lr_policy"]](self.lr, self.it, s["lr_step"])
+        size = self.total_steps() if s["lr_policy"] == "linear" else s["lr_step"]
+        return POLICIES[s["lr_policy"]](self.lr, self.it, size)
+
+    def total_steps(self) -> int:
+        """Of all epochs together."""
+        return self.settings["epochs"] * math.ceil(len(self.train) / self.settings["batch_size"])
 
     def start_epoch(self) -> None:
         """With labels for some images only, these are gone through again and again; an epoch is
@@ -110,7 +118,10 @@ class Training:
         if len(self.others) and self.stage == "GG":
             self.other_order = rounds(self.others, count, seed, self.epoch, 1)
         self.batch, self.seconds = 0, 0.0  # done in this epoch
-        self.tally = Tally(self.train.classes)
+        self.tally = self.new_tally()
+
+    def new_tally(self) -> Tally:
+        return Tally(self.train.classes)
 
     def batches(self) -> range:
         """The numbers of the batches that are left of this epoch."""
@@ -155,7 +166,8 @@ class Training:
         )
 
     def when(self, it: int) -> str:
-        return f"iteration {it} of {self.stage} in epoch {self.epoch}"
+        stage = "learning from samples" if self.stage == "samples" else self.stage
+        return f"iteration {it} of {stage} in epoch {self.epoch}"
 
     def scores(self, images) -> np.ndarray:
         return scores_of(self.engine, images, self.xp)
@@ -164,10 +176,43 @@ class Training:
         """alpha_y of Eq. 6 from `count` of the images learned from, evenly spaced."""
         return intercepts(self.scores(self.learned_from.evenly(count)), self.priors)
 
+    def test_errors(self, alpha: np.ndarray) -> tuple[float, float]:
+        """Percent of the test images whose class is not argmax f_y, nor argmax f_y + alpha_y."""
+        scores, labels = self.scores(self.test), self.test.labels
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(f"test scores are not finite after {self.when(self.it)}")
+        wrong = [(scores + shift).argmax(axis=1) != labels for shift in (0, alpha)]
+        return tuple(100 * np.count_nonzero(these) / len(labels) for these in wrong)
+
+    def told_by_tally(self) -> dict:
+        """The columns of metrics.csv between the loss and the errors."""
+        ess = self.tally.ess
+        told = {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
+        if self.settings["labels"] is not None:
+            told["guessed_right"] = self.tally.guessed_right()
+        return told
+
+    def columns(self) -> list[str]:
+        """Of metrics.csv."""
+        told = ["ess", *(f"ess_{y}" for y in range(self.train.classes))]
+        told += ["guessed_right"] if self.settings["labels"] is not None else []
+        return ["epoch", "stage", "loss", *told, "test_error", "test_error_eq6", "lr", "seconds"]
+
+    def kept_with_weights(self) -> dict:
+        """What the file of weights holds besides them: {name: array}."""
+        return {}
+
+    def further_state(self) -> dict:
+        """What a checkpoint holds besides weights and velocities: {name: array}."""
+        return {}
+
+    def restore_further(self, arrays: dict) -> None:
+        """Go back to what further_state returned."""
+
     def switches(self) -> bool:
         """Whether GG gives way to DG after this epoch."""
         s = self.settings
-        if self.stage == "DG" or s["mode"] != "ggdg" or self.epoch == s["epochs"]:
+        if self.stage != "GG" or s["mode"] != "ggdg" or self.epoch == s["epochs"]:
             return False
         if s["switch_ess"] is not None and self.tally.ess.mean() < s["switch_ess"]:
             return True
@@ -179,23 +224,14 @@ class Training:
         self.look()
         began, lr = time.perf_counter(), self.rate()
         switch, last = self.switches(), self.epoch == self.settings["epochs"]
-        scores, labels = self.scores(self.test), self.test.labels
-        if not np.isfinite(scores).all():
-            raise FloatingPointError(f"test scores are not finite after {self.when(self.it)}")
         alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
-        if self.stage == "GG":
+        if self.stage != "DG":
             alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
-        error, error_eq6 = (
-            100 * np.count_nonzero((scores + shift).argmax(axis=1) != labels) / len(labels)
-            for shift in (0, alpha)
-        )
-        ess = self.tally.ess
+        error, error_eq6 = self.test_errors(alpha)
         row = {"epoch": self.epoch, "stage": self.stage, "loss": self.tally.loss}
-        row |= {"ess": ess.mean()} | {f"ess_{y}": share for y, share in enumerate(ess)}
-        if self.settings["labels"] is not None:
-            row["guessed_right"] = self.tally.guessed_right()
+        row |= self.told_by_tally()
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
-        if self.stage == "GG" and (switch or last):
+        if self.stage != "DG" and (switch or last):
             bias = bias_of_scores(self.network)
             bias += to_device(alpha.astype(bias.dtype), self.xp)
         if switch:

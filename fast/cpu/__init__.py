@@ -9,7 +9,7 @@ from fast.cpu.conv import WindowConv
 from fast.cpu.conv_pool import ConvPool
 from fast.cpu.depthwise import DepthwiseConv
 from fast.cpu.linear import Factors, KeptLinear
-from fast.cpu.pointwise import KeptLRN, KeptReLU
+from fast.cpu.pointwise import KeptLRN, KeptReLU, KeptSiLU
 from fast.cpu.pool import SeparableMaxPool
 from fast.cpu.toom_cook import ToomCookConv
 from fast.cpu.update import sgd_step
@@ -25,6 +25,7 @@ FORMS = [
     SeparableMaxPool,
     SeparableAveragePool,
     KeptReLU,
+    KeptSiLU,
     KeptLRN,
     KeptLinear,
     Plain,

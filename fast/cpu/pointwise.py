@@ -1,10 +1,14 @@
-"""ReLU and local response normalisation in kept memory."""
+"""ReLU, SiLU and local response normalisation in kept memory."""
 
 import numpy as np
 
 from fast.engine import Form
+from nn.activations import SiLU
 from nn.lrn import LRN
 from nn.relu import ReLU
+
+CHUNK = 2**14  # numbers of a SiLU at a time
+LARGEST = 80.0  # exp of it is finite in float32, and 1 / (1 + exp of it) is 0 beside 1
 
 
 class KeptReLU(Form):
@@ -20,6 +24,39 @@ class KeptReLU(Form):
 
     def backward(self, dy, grads, input_grad):
         return np.multiply(dy, self.positive, out=self.dx) if input_grad else None
+
+
+class KeptSiLU(Form):
+    """y = x s and dy/dx = s + y - y s, s = 1 / (1 + exp(-x)), for so many numbers at a time that
+    they stay in the cache. NumPy's exp is faster than its tanh."""
+
+    takes = (SiLU,)
+
+    def __init__(self, names, layers, shapes, job, room):
+        self.shape = shapes[0]
+        arrays = [room.get(name, self.shape, job[0]) for name in ("y", "dx", "slope")]
+        self.y, self.dx, self.slope = arrays
+        size = self.y.size
+        self.parts = [slice(i, min(i + CHUNK, size)) for i in range(0, size, CHUNK)]
+        self.ys = room.get("ys", (min(CHUNK, size),), job[0])
+
+    def forward(self, x):
+        x, y, slope = (a.reshape(-1) for a in (x, self.y, self.slope))
+        for part in self.parts:
+            s, product = slope[part], y[part]
+            np.negative(x[part], out=s)
+            np.minimum(s, LARGEST, out=s)
+            np.exp(s, out=s)
+            s += 1
+            np.reciprocal(s, out=s)
+            np.multiply(x[part], s, out=product)
+            ys = np.multiply(product, s, out=self.ys[: len(s)])
+            s += product
+            s -= ys
+        return self.y
+
+    def backward(self, dy, grads, input_grad):
+        return np.multiply(dy, self.slope, out=self.dx) if input_grad else None
 
 
 class KeptLRN(Form):

@@ -1,0 +1,303 @@
+"""Training from the model's own samples: images, and chains of the current model (Eq. 9).
+
+The chains go on from update to update, each tied to one class. An update moves one chain for each
+image of the batch, and then compares f_y of the images with f_y of the chains.
+"""
+
+import time
+
+import numpy as np
+
+from app.console import warn
+from app.formats.reference import reference_arrays, reference_from
+from app.runs.checks import need
+from app.runs.references import LARGEST_DATA
+from app.runs.tally import Tally
+from app.runs.training import MOST_RETURNS, Training
+from hmc.energy import NodeEnergy
+from hmc.reference import NOISE, Data, Natural, White, measured
+from hmc.sampler import HMC
+from hmc.tuning import RobbinsMonro
+from losses.discriminative import discriminative_loss
+from losses.sampled import fitted_intercepts, sampled_generative_loss
+from nn.adam import Adam
+from nn.backend import to_device, to_host
+
+TEMPERATURE = 1.0  # the model itself
+JITTER = 0.2  # of the trajectories' lengths
+FIRST_STEP = 0.3  # eps; then it is steered
+GROWN = 10  # visits, after which a chain that began anew counts as a sample
+PULL = 0.002  # see sampled_generative_loss
+STAGES = 8  # pictures of the chains in the course of learning
+GOOD = 100  # updates between two good checkpoints in memory
+MEMORY = 0.95  # of the running means that the guards look at
+# Alarms: runs that go well stay far from these (docs/samples.md).
+MOST_GAP, MOST_SCORE, LEAST_ACCEPTANCE = 12.0, 2000.0, 0.2
+GOOD_GAP = 6.0  # a state with a larger one is not kept as a good one
+
+
+class ClassChains:
+    """Chains of z, chain j a sample of the class j % K; see hmc/ for what moves them."""
+
+    def __init__(self, energy: NodeEnergy, settings: dict, classes: int, xp):
+        self.energy, self.xp, self.rebirth = energy, xp, settings["rebirth"]
+        self.trajectories = settings["trajectories"]
+        self.classes = np.arange(settings["chains"]) % classes
+        need(settings["chains"] >= classes, f"--chains: at least one for each of {classes} classes")
+        rng = np.random.default_rng((settings["seed"], 0))
+        self.z = to_device(self.noise(rng, len(self.classes)), xp)
+        # A net that has learned nothing yet has f of about 0, so that draws from q are its samples.
+        visits = GROWN if settings["weights"] is None else 0
+        self.age = np.full(len(self.classes), visits)
+        # Each class has a step size of its own: for a common one, the narrowest p_y would be stuck.
+        self.tuning = RobbinsMonro(FIRST_STEP, classes, settings["acceptance"])
+        self.sampler = HMC(energy, FIRST_STEP, settings["leapfrog_steps"], jitter=JITTER)
+
+    def noise(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.standard_normal((n, *self.energy.reference.shape), np.float32)
+
+    def chosen(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A chain of its class for each image, as far as there are chains: their numbers."""
+        some = [
+            rng.choice(own, min(count, len(own)), replace=False)
+            for y, count in zip(*np.unique(labels, return_counts=True), strict=True)
+            if len(own := np.flatnonzero(self.classes == y))
+        ]
+        return np.concatenate(some)
+
+    def move(self, labels: np.ndarray, rng: np.random.Generator) -> tuple:
+        """Move chains of these classes: (images, classes, mean acceptance) of those that count.
+
+        Some begin anew from q, and count once they have moved GROWN times: until then they are no
+        samples, but on their way from the noise.
+        """
+        these = self.chosen(labels, rng)
+        anew = these[rng.random(len(these)) < self.rebirth]
+        self.age[anew] = 0
+        self.z[anew] = to_device(self.noise(rng, len(anew)), self.xp)
+        classes = self.classes[these]
+        self.energy.of(classes)
+        state, acceptance = self.sampler.start(self.z[these]), []
+        for _ in range(self.trajectories):
+            self.sampler.step_size = self.tuning.trial[classes]
+            state, info = self.sampler.step(state, rng)
+            self.tuning.update(self.by_class(info["probability"], classes))
+            acceptance.append(info["probability"].mean())
+        self.z[these] = state.x
+        self.age[these] += 1
+        grown = self.age[these] >= GROWN
+        x = self.energy.reference.image(state.x)[to_device(grown, self.xp)]
+        return x, classes[grown], np.mean(acceptance)
+
+    def by_class(self, probability: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The mean of each class; the target for a class without chains, so that it stays."""
+        K = len(self.tuning.trial)
+        total, count = (np.bincount(classes, w, K) for w in (probability, None))
+        return np.where(count, total / np.maximum(count, 1), self.tuning.target)
+
+    def state(self) -> dict:
+        """{name: array} of all that `move` changes."""
+        return {
+            "z": to_host(self.z).copy(),
+            "age": self.age.copy(),
+            "trial": self.tuning.trial,
+            "average": self.tuning.average,
+        }
+
+    def restore(self, arrays: dict) -> None:
+        for name in ("trial", "average"):
+            need((arrays[name] > 0).all(), f"chains/{name} is not above 0")
+        self.z[...] = to_device(arrays["z"], self.xp)
+        self.age[...] = arrays["age"]
+        self.tuning.trial, self.tuning.average = arrays["trial"], arrays["average"]
+
+    def first_of_each_class(self, classes: int) -> np.ndarray:
+        """Images (classes, H, W, C) on the host."""
+        return to_host(self.energy.reference.image(self.z[:classes]))
+
+
+class SampledTally(Tally):
+    """Means over an epoch's updates, each weighted by its images."""
+
+    NAMES = "gap", "acceptance", "step_size", "largest_f"
+
+    def __init__(self):
+        super().__init__(len(self.NAMES))
+
+    def means(self) -> dict:
+        return dict(zip(self.NAMES, map(float, self.ess), strict=True))
+
+
+class Guard:
+    """Running means of the last updates, and what is wrong with them."""
+
+    def __init__(self):
+        self.means = np.full(3, np.nan)  # gap, largest |f|, acceptance
+
+    def alarm(self, *numbers: float) -> str:
+        """What is wrong, in words, or ""."""
+        new = np.array(numbers, float)
+        old = np.where(np.isnan(self.means), new, self.means)
+        self.means = MEMORY * old + (1 - MEMORY) * new
+        gap, score, acceptance = self.means
+        if not np.isfinite(self.means).all():
+            return "the scores are not finite"
+        if abs(gap) > MOST_GAP:
+            return f"the gap between images and chains is {gap:.0f}"
+        if score > MOST_SCORE:
+            return f"the largest score is {score:.0f}"
+        return f"the acceptance is {acceptance:.2f}" if acceptance < LEAST_ACCEPTANCE else ""
+
+
+class SampledTraining(Training):
+    """A run of --mode samples. Beside what Training keeps: chains, and the last good state."""
+
+    def __init__(self, settings: dict, network, train, test, xp):
+        super().__init__(settings, network, train, test, xp)
+        self.noise, q = reference_of_training(settings, train)
+        self.q_arrays = reference_arrays(q, TEMPERATURE)
+        energy = NodeEnergy(self.engine, network.last, 0, reference=self.reference())
+        self.chains = ClassChains(energy, settings, train.classes, xp)
+        self.guard, self.returns = Guard(), 0
+        self.stages = np.linspace(0, self.total_steps(), STAGES).astype(int)
+        shape = STAGES, train.classes, *train.shape
+        self.pictures = np.zeros(shape, np.float32)  # of the chains, in the course of learning
+        self.pictures[0] = self.chains.first_of_each_class(train.classes)
+        self.good = self.learned()
+
+    def reference(self) -> White:
+        """q as it will be in the file of weights."""
+        q, _ = reference_from(self.q_arrays, self.train.shape)
+        return q.to(self.xp, np.float32)
+
+    def start_stage(self, stage: str, lr: float) -> None:
+        s = self.settings
+        self.stage, self.lr, self.it = stage, lr, 0
+        self.sgd = Adam(self.network, s["momentum"], s["weight_decay"])
+
+    def new_tally(self) -> SampledTally:
+        return SampledTally()
+
+    @np.errstate(over="ignore", invalid="ignore")  # the guard sees numbers that are not finite
+    def step(self, images, labels, known: int) -> None:
+        """Move chains, learn from them and one batch of images, and see that all is well."""
+        began = time.perf_counter()
+        rng = np.random.default_rng((self.settings["seed"], self.epoch, self.batch, 1))
+        noise = rng.standard_normal(images.shape, np.float32)
+        x = to_device(images, self.xp) + self.noise * to_device(noise, self.xp)
+        chains, classes, acceptance = self.chains.move(labels, rng)
+        info = self.learn_from(x, labels, chains, classes)
+        problem = self.guard.alarm(info["gap"], info["largest"], acceptance)
+        step_size = self.chains.tuning.trial.mean()
+        means = [len(labels) * a for a in (info["gap"], acceptance, step_size, info["largest"])]
+        self.it += 1
+        self.batch += 1
+        if np.isfinite(info["loss"]):
+            self.tally.add(len(labels), 0, np.array([info["loss"], 0, *means]))
+            self.look()
+        if problem:
+            self.go_back(problem)
+        elif self.it % GOOD == 0 and abs(self.guard.means[0]) < GOOD_GAP:
+            self.good = self.learned()
+        for place in np.flatnonzero(self.stages == self.it):
+            self.pictures[place] = self.chains.first_of_each_class(self.train.classes)
+        self.seconds += time.perf_counter() - began
+
+    def learn_from(self, x, labels, chains, classes) -> dict:
+        """One step of Adam from images and chains: what the loss layer tells, on the host."""
+        xp, n, weight = self.xp, len(x), self.settings["dg_weight"]
+        scores = self.engine.bottom_up(xp.concatenate([x, chains]), train=True)
+        labels, classes = to_device(labels, xp), to_device(classes, xp)
+        is_chain = xp.arange(len(scores)) >= n
+        both = xp.concatenate([labels, classes])
+        loss, dscores, info = sampled_generative_loss(scores, both, is_chain, PULL)
+        if weight:  # Eq. 18 on the images
+            discriminative, d, _ = discriminative_loss(scores[:n], labels)
+            dscores[:n] += weight * d
+            loss = loss + weight * discriminative
+        grads: dict = {}
+        self.engine.top_down(dscores, grads)
+        self.sgd.step(grads, self.rate())
+        return {name: float(number) for name, number in (info | {"loss": loss}).items()}
+
+    def go_back(self, problem: str) -> None:
+        """To the last good state, and on from there at half the rate."""
+        when = self.when(self.it - 1)
+        if self.returns == MOST_RETURNS:
+            raise FloatingPointError(
+                f"{problem} at {when}, after {self.returns} returns to a good state: "
+                "try a smaller --lr, or more --trajectories"
+            )
+        self.returns += 1
+        self.lr /= 2
+        self.relearn(self.good)
+        self.guard = Guard()
+        warn(f"{problem} at {when}: back to the last good state, and on at half the rate")
+
+    def learned(self) -> dict:
+        """{name: array} of all that an update changes: weights, Adam's numbers, chains."""
+        arrays = {f"w/{name}": to_host(w) for name, w in self.network.params().items()}
+        arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
+        return {name: w.copy() for name, w in arrays.items()} | self.adam_and_chains()
+
+    def relearn(self, arrays: dict) -> None:
+        """Go back to what `learned` returned."""
+        self.network.set_params({k[2:]: w for k, w in arrays.items() if k.startswith("w/")})
+        for name, V in self.sgd.velocity.items():
+            V[...] = to_device(arrays[f"V/{name}"], self.xp)
+        for name, S in self.sgd.squares.items():
+            S[...] = to_device(arrays[f"S/{name}"], self.xp)
+        self.sgd.steps = int(arrays["adam_steps"])
+        self.chains.restore({k[7:]: a for k, a in arrays.items() if k.startswith("chains/")})
+
+    def adam_and_chains(self) -> dict:
+        arrays = {f"S/{name}": to_host(S).copy() for name, S in self.sgd.squares.items()}
+        arrays |= {f"chains/{name}": a for name, a in self.chains.state().items()}
+        return arrays | {"adam_steps": np.array(self.sgd.steps)}
+
+    def further_state(self) -> dict:
+        arrays = self.adam_and_chains() | {"pictures": self.pictures}
+        arrays |= {"returns": np.array(self.returns), "guard": np.nan_to_num(self.guard.means)}
+        arrays["guarded"] = np.array(~np.isnan(self.guard.means))
+        # q as well: its A comes from an eigen-decomposition, which not every computer rounds alike.
+        arrays |= {name: a for name, a in self.q_arrays.items() if a.dtype.kind == "f"}
+        return arrays | {f"good/{name}": a for name, a in self.good.items()}
+
+    def restore_further(self, arrays: dict) -> None:
+        weights = {f"w/{name}": w for name, w in self.network.params().items()}
+        weights |= {f"V/{name}": V for name, V in self.sgd.velocity.items()}
+        self.relearn({name: to_host(a).copy() for name, a in weights.items()} | arrays)
+        self.q_arrays |= {name: a for name, a in arrays.items() if name in self.q_arrays}
+        self.chains.energy.reference = self.reference()
+        self.pictures[...], self.returns = arrays["pictures"], int(arrays["returns"])
+        self.guard.means = np.where(arrays["guarded"], arrays["guard"], np.nan)
+        self.good = {k[5:]: a for k, a in arrays.items() if k.startswith("good/")}
+
+    def intercepts(self, count: int) -> np.ndarray:
+        """alpha_y of Eq. 6 from `count` training images."""
+        return fitted_intercepts(self.scores(self.learned_from.evenly(count)), self.priors)
+
+    def kept_with_weights(self) -> dict:
+        return self.q_arrays
+
+    def told_by_tally(self) -> dict:
+        return self.tally.means() | {"returns": self.returns}
+
+    def columns(self) -> list[str]:
+        told = *SampledTally.NAMES, "returns"
+        return ["epoch", "stage", "loss", *told, "test_error", "test_error_eq6", "lr", "seconds"]
+
+
+def reference_of_training(settings: dict, train) -> tuple[float, White]:
+    """(the noise that images get, q) for --reference data or natural.
+
+    The noise is a part of q: without it q would not cover the images, whose borders are constant.
+    """
+    noise = NOISE * 255 * float(np.abs(train.pixels.scale).mean())
+    x = train.evenly(60_000).batch(slice(None))[0]
+    if settings["reference"] == "data" and np.prod(train.shape) <= LARGEST_DATA:
+        return noise, Data(x, noise)
+    if settings["reference"] == "data":
+        return noise, measured(x)
+    mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
+    return noise, Natural(train.shape, float(x.std()), mean)
