@@ -78,6 +78,8 @@ def net_and_data(settings):
         s["threads"],
         s["skip_broken"],
     )
+    if s["held_out"] is not None:
+        train, test = train.apart(s["held_out"])
     if s["mode"] != "dg":
         train.need_every_class()
     source = read_source(net, s["weights"], train.shape, train.classes, s["filler"])
@@ -102,16 +104,22 @@ def show(training, bar):
     training.look()
     row, tally = training.rows[-1] if training.rows else {}, training.tally
     numbers = {}
+    ess = "ESS/(n+m)" if training.queued else "ESS/n"
     if tally.images:
-        numbers |= {"loss": f"{tally.loss:.4f}", "ESS/n": f"{tally.ess.mean():.2f}"}
+        numbers |= {"loss": f"{tally.loss:.4f}", ess: f"{tally.ess.mean():.2f}"}
     elif row:
-        numbers |= {"loss": f"{row['loss']:.4f}", "ESS/n": f"{row['ess']:.2f}"}
+        numbers |= {"loss": f"{row['loss']:.4f}", ess: f"{row['ess']:.2f}"}
     if tally.guessed:
         numbers["guessed right"] = f"{100 * tally.guessed_right():.1f} %"
     if row:
         of = f" of epoch {row['epoch']}" if training.batch else ""  # else the bar's own
-        numbers[f"test error{of}"] = f"{row['test_error_eq6']:.2f} %"
+        numbers[f"{error_name(training.settings)}{of}"] = f"{row['test_error_eq6']:.2f} %"
     bar.set_postfix(numbers, refresh=False)
+
+
+def error_name(settings):
+    """Which images an error is of, in words."""
+    return "test error" if settings["held_out"] is None else "held-out error"
 
 
 def main(argv=None):
@@ -159,7 +167,7 @@ def main(argv=None):
         save_weights(run.result_file, weights, network.input_shape, *train.input_settings())
         minutes = sum(row["seconds"] for row in rows) / 60
         print(
-            f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
+            f"{error_name(settings)} {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
             f"{minutes:.1f} minutes; weights in {run.result_file}"
         )
         training_pictures(settings, rows, run.path)

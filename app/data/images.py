@@ -138,6 +138,16 @@ class Images:
         """`count` of the images, evenly spaced, or all if there are no more."""
         return self.only(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
 
+    def apart(self, count: int) -> tuple["Images", "Images"]:
+        """(all others, `count` evenly spaced ones), to be tested on instead of test images.
+
+        ValueError if no others would be left.
+        """
+        if count >= len(self):
+            raise ValueError(f"--held-out {count}: there are only {len(self)} training images")
+        held = np.arange(count) * len(self) // count
+        return self.only(np.setdiff1d(np.arange(len(self)), held)), self.only(held)
+
     def only(self, index: Any) -> "Images":
         """These of the images, without a copy of them."""
         return replace(self, labels=self.labels[index], index=self.index[index])

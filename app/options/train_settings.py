@@ -14,6 +14,8 @@ DEFAULTS = {
     "batch_size": 64,
     "lr": 0.01,
     "finetune_lr": 0.003,
+    "gg_weight": 1.0,
+    "gg_queue": 0,
     "momentum": 0.9,
     "weight_decay": 0.0005,
     "lr_policy": "inv",
@@ -27,6 +29,7 @@ DEFAULTS = {
     "data": None,
     "classes": None,
     "limit": None,
+    "held_out": None,
     "labels": None,
     "unlabeled_weight": 0.1,
     "pixel_scale": 1 / 256,
@@ -35,6 +38,8 @@ DEFAULTS = {
     "prepared": None,
     "skip_broken": False,
 }
+
+LATER = ("gg_weight", "gg_queue", "held_out")  # runs made before these had their defaults
 
 SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
 
@@ -63,7 +68,13 @@ NET_DEFAULTS = {
 
 
 ONLY_GGDG = ("switch_epoch", "switch_ess", "finetune_lr")
-ONLY_WITH_OTHERS = ("filler", "unlabeled_weight", "lr_step", *ONLY_GGDG)  # settings, not with all
+ONLY_WITH_OTHERS = (  # settings that go with some others, not with all
+    "filler",
+    "unlabeled_weight",
+    "lr_step",
+    "gg_weight",
+    *ONLY_GGDG,
+)
 
 
 def complete(given: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +87,12 @@ def complete(given: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("--unlabeled-weight goes with --labels only")
     if settings["mode"] == "dg" and "unlabeled_weight" in given:
         raise ValueError("--unlabeled-weight goes with gg and ggdg only: dg has no use for them")
+    if settings["mode"] != "joint" and "gg_weight" in given:
+        raise ValueError("--gg-weight goes with --mode joint only")
+    if settings["gg_queue"] and settings["mode"] == "dg":
+        raise ValueError("--gg-queue goes with gg, ggdg and joint: dg compares no images")
+    if settings["labels"] is not None and (settings["gg_queue"] or settings["mode"] == "joint"):
+        raise ValueError("--labels goes with neither --mode joint nor --gg-queue")
     if settings["lr_policy"] != "step" and "lr_step" in given:
         raise ValueError("--lr-step goes with --lr-policy step only")
     if settings["labels"] is not None and "epochs" not in given:

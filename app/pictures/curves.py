@@ -17,7 +17,7 @@ def training_curves(rows: list[dict], title: str, path: str | Path) -> None:
     axes = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in rows]
     stages = list(dict.fromkeys(row["stage"] for row in rows))
-    colors = {"GG": "tab:orange", "DG": "tab:blue"}
+    colors = {"GG": "tab:orange", "DG": "tab:blue", "joint": "tab:purple"}
     for stage in stages:
         own = [row for row in rows if row["stage"] == stage]
         x = [row["epoch"] for row in own]
@@ -43,7 +43,7 @@ def training_curves(rows: list[dict], title: str, path: str | Path) -> None:
     )
     for axis, name in zip(
         axes,
-        ["training loss", "test error (%)", "effective sample size (% of batch)"],
+        ["training loss", "test error (%)", "effective sample size (% of sample)"],
         strict=True,
     ):
         axis.set(xlabel="epoch", title=name)

@@ -13,7 +13,7 @@ MOST_SHOWN = 24  # rows and columns of a picture
 
 def training_pictures(settings: dict, rows: list[dict], folder: Path) -> None:
     """curves.png of a training; rows: those of metrics.csv."""
-    mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG"}[settings["mode"]]
+    mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG", "joint": "DG + GG"}[settings["mode"]]
     title = plain(f"{Path(settings['net']).stem}, {mode}, seed {settings['seed']}")
 
     def curves(path):

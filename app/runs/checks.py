@@ -50,7 +50,7 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
     same_names(state, fresh)
     s, count, classes = training.settings, len(training.train), training.train.classes
     epoch, batch, stage, rows = (state[name] for name in ("epoch", "batch", "stage", "rows"))
-    stages = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"]}[s["mode"]]
+    stages = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"], "joint": ["joint"]}[s["mode"]]
     need(is_count(epoch, s["epochs"] + 1) and epoch, f"epoch is {epoch!r}")
     need(is_count(batch, math.ceil(count / s["batch_size"])), f"batch is {batch!r}")
     need(stage in stages, f"stage is {stage!r}")
@@ -62,6 +62,8 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
         need(state[name] == expected, f"{name} is {state[name]!r}, expected {expected!r}")
     for name, most in (("guessed", images), ("right", images), ("it", 10**18)):
         need(is_count(state[name], most), f"{name} is {state[name]!r}")
+    queued = state.get("queued", 0)
+    need(is_count(queued, s["gg_queue"]), f"queued is {queued!r}")
     for name, low in (("loss_sum", -math.inf), ("seconds", 0)):
         need(is_number(state[name], low), f"{name} is {state[name]!r}")
     ess = state["ess_sum"]

@@ -21,6 +21,8 @@ def training_state(training: Training) -> tuple[dict, dict]:
     tally = training.tally
     rest = {name: getattr(training, name) for name in PLAIN}
     rest |= {name: getattr(tally, name) for name in tally.COUNTS}
+    if len(training.queue):
+        arrays["queue"], rest["queued"] = to_host(training.queue), training.queued
     return arrays, rest | {"ess_sum": list(tally.ess_sum)}
 
 
@@ -33,6 +35,9 @@ def restore_training(training: Training, arrays: dict, rest: dict) -> None:
     training.network.set_params({k[2:]: v for k, v in arrays.items() if k.startswith("w/")})
     for name, V in training.sgd.velocity.items():
         V[...] = to_device(arrays[f"V/{name}"], training.xp)
+    if len(training.queue):
+        training.queue[...] = to_device(arrays["queue"], training.xp)
+        training.queued = rest["queued"]
     for name in PLAIN:
         setattr(training, name, rest[name])
     for name in training.tally.COUNTS:
