@@ -139,14 +139,14 @@ class Images:
         return self.only(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
 
     def apart(self, count: int) -> tuple["Images", "Images"]:
-        """(all others, `count` evenly spaced ones), to be tested on instead of test images.
+        """(all others, `count` drawn at random), to be tested on instead of test images.
 
-        ValueError if no others would be left.
+        The same ones at any time. ValueError if no others would be left.
         """
         if count >= len(self):
             raise ValueError(f"--held-out {count}: there are only {len(self)} training images")
-        held = np.arange(count) * len(self) // count
-        return self.only(np.setdiff1d(np.arange(len(self)), held)), self.only(held)
+        shuffled = np.random.default_rng(0).permutation(len(self))
+        return self.only(np.sort(shuffled[count:])), self.only(np.sort(shuffled[:count]))
 
     def only(self, index: Any) -> "Images":
         """These of the images, without a copy of them."""

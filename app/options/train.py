@@ -201,8 +201,8 @@ def parser() -> OneLineParser:
     )
     option(
         "--held-out",
-        "test on N of the training images, evenly spaced, which are not learned from, and leave "
-        "the test images alone: for choosing a rate",
+        "test on N of the training images, which are then not learned from, and leave the test "
+        "images alone: for choosing a rate. They are drawn at random, the same for every seed",
         type=number(int, low=1, high=10**9),
         metavar="N",
     )

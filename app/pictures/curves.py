@@ -111,6 +111,29 @@ def errors_of_net(axis: Any, columns: dict, published: dict, title: str) -> None
     axis.legend(frameon=False, fontsize=8)
 
 
+def errors_and_curves(errors: dict, curves: dict, title: str, path: str | Path) -> None:
+    """errors_of_net, and beside it test error and effective sample size by epoch, a line for each
+    column: {name: {"epoch", "error", "ess": [...]}}.
+    """
+    figure = sheet(12, 3.6)
+    dots, by_epoch, ess = figure.subplots(1, 3, width_ratios=[1.3, 1, 1])
+    errors_of_net(dots, errors, {}, title)
+    dots.tick_params(axis="x", labelrotation=20)
+    styles = ["-", "--", "-.", ":", (0, (3, 1, 1, 1))]  # the lines differ without colours, too
+    for (name, numbers), style in zip(curves.items(), styles, strict=False):
+        by_epoch.plot(numbers["epoch"], numbers["error"], ls=style, label=name)
+        ess.plot(numbers["epoch"], [100 * x for x in numbers["ess"]], ls=style, label=name)
+    by_epoch.set(xlabel="epoch", title="test error (%)", yscale="log")
+    by_epoch.yaxis.set_major_formatter("{x:g}")
+    by_epoch.yaxis.set_minor_formatter("{x:g}")
+    ess.set(xlabel="epoch", title="effective sample size (% of sample)", ylim=(0, None))
+    for axis in (by_epoch, ess):
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.spines[["top", "right"]].set_visible(False)
+    ess.legend(frameon=False, fontsize=9)
+    save_figure(figure, path, dpi=110)
+
+
 def label_plot(columns: dict, path: str | Path) -> None:
     """Test error by the number of labels, a line for each column {labels: [errors]}."""
     figure = sheet(5, 3.6)
