@@ -12,6 +12,7 @@ from pathlib import Path
 from app.console import OneLineParser, absolute_path, fail_in_one_line, named_path, number
 from app.data.load import layout
 from app.files import write_whole
+from app.options.common import FORMATS
 from app.paper import figures, tables, teaching
 from app.pictures import attempt
 from app.runs.folder import write_json
@@ -33,7 +34,7 @@ TARGETS = {
     )
 }
 
-USED = {  # options that a target has a use for; --out is for all
+USED = {  # options that a target has a use for; --out and --format are for all
     "table": ("seeds", "data", "quick", "device"),
     "figure": ("quick", "device", "weights"),
 }
@@ -42,7 +43,7 @@ UNSET = {"seeds": None, "data": None, "quick": False, "device": "auto", "weights
 
 EPILOG = """\
 Everything is kept under --out: the runs, which go on where they were when the same command is given
-again; and NAME.md, NAME.json and NAME.png with what came out.
+again; and NAME.md, NAME.json and NAME.png (or --format) with what came out.
 """
 
 
@@ -87,6 +88,7 @@ def parser() -> OneLineParser:
         metavar="FILE",
         help="AlexNet's, for figures 3, 6 and 7: .onnx or .safetensors",
     )
+    p.add_argument("--format", choices=FORMATS, default="png", help="of the picture (default png)")
     p.add_argument(
         "--out",
         type=named_path,
@@ -127,9 +129,9 @@ def main(argv: list[str] | None = None) -> None:
             settings.out / f"{name}.md", lambda file: file.write(text.encode("utf-8", "replace"))
         )
         write_json(settings.out / f"{name}.json", numbers)
-        attempt(draw, settings.out / f"{name}.png")
+        attempt(draw, settings.out / f"{name}.{settings.format}")
         print(text)
-        print(f"written to {settings.out / name}.md, .json and .png")
+        print(f"written to {settings.out / name}.md, .json and .{settings.format}")
 
 
 if __name__ == "__main__":

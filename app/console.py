@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from app import __version__
+
 if sys.stderr is None:  # closed by who started us; progress bars want one
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for as long as the program runs
 
@@ -160,6 +162,7 @@ class OneLineParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **options,
         )
+        self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {plain(message)} (--help explains the options)\n")

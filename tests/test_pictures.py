@@ -6,17 +6,27 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from PIL import Image
 
 from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
+from app.options.visualize import parse
+from app.options.visualize_settings import complete
 from app.pictures import attempt
-from app.pictures.canvas import save_figure, sheet
-from app.pictures.curves import error_plot, training_curves
-from app.pictures.images import film, labelled, mosaic, panels, rows_of_groups, traces
+from app.pictures.canvas import COLOURS, save_figure, sheet
+from app.pictures.curves import training_curves
+from app.pictures.errors import error_plot, errors_and_curves, label_plot
+from app.pictures.heat_maps import heat_maps
+from app.pictures.images import CONTRAST, Block, ImageTable, film, image_table, panels
+from app.pictures.of_runs import reference_and_heat, unit_names
+from app.pictures.traces import traces
 from tests.scripts import ROOT, run
 
 QUICK = ["--chains", 2, "--iterations", 12]
+MAGIC = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<?xml"}
+BORDERS = "#999999", "#b2b2b2"  # grey lines that divide a panel
 PICTURES = {"grid.png", "sequence.png", "trace.png", "film.gif"}
 
 
@@ -123,8 +133,6 @@ def test_panels():
     assert (shown[:, 5] == 255).all()
     assert panels(rng.random((4, 5, 2))).shape == (4, 11, 1)
     assert (panels(rng.random((4, 5, 5)))[5:, 12:] == 255).all()  # the sixth of five
-    assert mosaic(rng.random((2, 3, 4, 5, 6)), zoom=2).shape == (2 * 20 + 2, 3 * 36 + 2, 3)
-    assert mosaic(rng.random((1, 1, 28, 28, 1))).shape == (3 * 28 + 4, 3 * 28 + 4, 3)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 7])
@@ -132,21 +140,19 @@ def test_every_picture_of_every_number_of_channels(tmp_path, channels):
     rng = np.random.default_rng(0)
     images = rng.random((2, 3, 9, 8, channels))
     odd = "$x_{ & \\udcff"
-    attempt(
-        lambda path: labelled(images, [odd, "b"], [odd, "", "c"], odd, path), tmp_path / "l.png"
-    )
-    rows_of_groups([images, images], ["a", odd], [["u", "v"]] * 2, tmp_path / "r.png")
-    film([images, images + 1, images], tmp_path / "f.gif")
-    for name in ("l.png", "r.png", "f.gif"):
+    blocks = [Block(list(images), [odd, "", "c"], title) for title in ("", odd)]
+    image_table(blocks, [odd, "b"], odd, odd, tmp_path / "t.png")
+    film({0: images, 5: images + 1, 12: images}, [odd, "b"], odd, tmp_path / "f.gif")
+    for name in ("t.png", "f.gif"):
         with Image.open(tmp_path / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 10
 
 
 def test_a_film_stays_small(tmp_path):
     """Twenty-four images of ImageNet's size side by side are no film."""
-    film(
-        [np.random.default_rng(i).random((8, 8, 300, 200, 1)) for i in range(2)], tmp_path / "f.gif"
-    )
+    rng = np.random.default_rng(0)
+    frames = {i: rng.random((8, 8, 300, 200, 1)) for i in range(2)}
+    film(frames, ["unit"] * 8, "a film", tmp_path / "f.gif")
     with Image.open(tmp_path / "f.gif") as picture:
         assert max(picture.size) < 1300
         assert picture.n_frames == 2
@@ -157,13 +163,14 @@ def test_a_large_picture_takes_little_memory(tmp_path):
     code = """
 import resource, sys
 import numpy as np
-from app.pictures.images import labelled
+from app.pictures.images import Block, image_table
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 before = peak()
-labelled(np.zeros((24, 24, 5, 5, 1)), [""] * 24, [""] * 24, "", sys.argv[1])
+block = Block(list(np.zeros((24, 24, 5, 5, 1))), [""] * 24)
+image_table([block], [""] * 24, "", "", sys.argv[1])
 print(peak() - before)
 """
     result = subprocess.run(
@@ -173,17 +180,206 @@ print(peak() - before)
     assert float(result.stdout) < 150  # MiB; measured: 55
 
 
-def test_names_with_dollars_are_no_formulas(tmp_path):
+LONG = "a net of a name as long as one likes " * 6
+ODD = "$a_{, \\udcff"
+
+
+def every_figure(folder, name=LONG, suffix="png"):
+    """{what: the figure of matplotlib}, each written to the folder."""
+    rng = np.random.default_rng(0)
     rows = [
-        {"epoch": e, "stage": "GG", "loss": 1, "ess": 0.5, "test_error": 2, "test_error_eq6": 1}
-        for e in (1, 2)
+        {"epoch": e, "stage": "GG" if e < 3 else "DG", "loss": 1 / e, "ess": 0.5, "test_error": 2}
+        | {"test_error_eq6": 1 / e}
+        for e in range(1, 6)
     ]
-    training_curves(rows, "net $a_{, GG", tmp_path / "c.png")
-    error_plot({"$a_{": {"DG": [1.0, 2.0], "GG": [0.5]}}, {}, tmp_path / "e.png")
-    numbers = np.random.default_rng(0).random((2, 3, 9))
-    traces(numbers, numbers, numbers[..., 1:], [0, 1], 4, "$a_{", tmp_path / "t.png")
-    for name in "cet":
-        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+    labels = np.sort(rng.integers(0, 10, 64))
+    numbers, units = rng.random((10, 10, 31)), [f"unit {u}" for u in range(10)]
+    images = list(rng.random((3, 6, 28, 28, 1)))
+    blocks = [Block(images, [str(100 + i) for i in range(6)], name) for _ in range(3)]
+    errors = {"DG": [1.0, 2.0, 1.5], "GG": [0.5, 0.6, 0.7], "GG+DG": [0.5, 0.6, 0.4]}
+
+    def at(what):
+        return folder / f"{what}.{suffix}"
+
+    return {
+        "curves": training_curves(rows, name, at("curves")),
+        "one stage": training_curves(rows[:2], name, at("one stage")),
+        "errors": error_plot({name[:8]: errors}, {name[:8]: {"DG": 1.03}}, at("errors")),
+        "errors and curves": errors_and_curves(
+            {"GG+DG, queue": [25.0, 24.0], "joint": [23.0]},
+            {
+                kind: {"epoch": [1, 2, 3], "error": [60.0, 40.0, x], "ess": [0.9, 0.4, 0.2]}
+                for kind, x in (("GG+DG, queue", 24.5), ("joint", 23.0))
+            },
+            name[:8],
+            at("errors and curves"),
+        ),
+        "labels": label_plot({name[:30]: {100: [3.0, 2.0], 1000: [1.0, 2.0]}}, at("labels")),
+        "heat": heat_maps(
+            {"F\nof three": rng.random((64, 10)) - 0.5, "W": rng.random((64, 10))},
+            labels,
+            name,
+            at("heat"),
+        ),
+        "traces": traces(numbers, numbers, numbers[..., 1:], units, 9, name, at("traces")),
+        "ascent": traces(numbers, numbers, None, units[:1], 0, name, at("ascent")),
+        "table": image_table(blocks, [*units[:2], name], "chain", name, at("table")),
+        "one image": image_table(
+            [Block([images[0][:1]], ["1"])], units[:1], "chain", name, at("one image")
+        ),
+        "many": image_table(
+            [Block(list(rng.random((24, 24, 5, 5, 3))), [str(k) for k in range(24)])],
+            [f"unit {u}" for u in range(24)],
+            "chain",
+            name,
+            at("many"),
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    return every_figure(tmp_path_factory.mktemp("figures"))
+
+
+def texts(figure):
+    """What is written in a figure."""
+    return [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
+
+
+def test_text_can_be_read_where_it_is_printed(figures):
+    """Nine points, in a picture that fits a page of A4: nobody has to shrink it."""
+    for name, figure in figures.items():
+        width, height = figure.get_size_inches()
+        assert width <= 7.001, name
+        assert height <= 11, name
+        assert min(text.get_fontsize() for text in texts(figure)) >= 9, name
+
+
+def test_nothing_is_cut(figures):
+    for name, figure in figures.items():
+        box = figure.get_tightbbox(figure.canvas.get_renderer())  # inches
+        width, height = figure.get_size_inches()
+        assert box.x0 > -0.01, (name, box)
+        assert box.y0 > -0.01, name
+        assert box.x1 < width + 0.01, name
+        assert box.y1 < height + 0.01, name
+
+
+def test_headings_lie_over_nothing(figures):
+    """A long one has room of its own, above the titles, the labels and the images."""
+    for name, figure in figures.items():
+        renderer, others = figure.canvas.get_renderer(), []
+        heading = figure._suptitle
+        for axis in figure.axes:
+            others += [axis.title, *axis.texts]
+        if heading is None and not figure.get_layout_engine():
+            heading = others.pop(1)
+        bottom = heading.get_window_extent(renderer).y0
+        for text in others:
+            if text.get_text():
+                box = text.get_window_extent(renderer)
+                assert box.y1 <= bottom + 1, (name, text.get_text())
+        for axis in figure.axes:
+            for image in axis.images:
+                assert image.get_window_extent(renderer).y1 <= bottom + 1, name
+
+
+def test_colours_that_everybody_tells_apart(figures):
+    """At most ten lines in a panel; no two of them alike; no rainbow; one scale in a panel."""
+    for name, figure in figures.items():
+        for axis in figure.axes:
+            twins = axis.get_shared_x_axes().get_siblings(axis)
+            places = [tuple(np.round(twin.get_position().bounds, 6)) for twin in twins]
+            assert len(set(places)) == len(places), f"{name} has two scales in a panel"
+            drawn = [line for line in axis.lines if line.get_linestyle() != "None"]
+            drawn = [
+                line for line in drawn if to_hex(line.get_color()) not in ("#999999", "#b2b2b2")
+            ]
+            assert len(drawn) <= 10, name
+            styles = [(to_hex(line.get_color()), line.get_linestyle()) for line in drawn]
+            assert len(set(styles)) == len(styles), name
+            for image in axis.images:
+                assert image.get_array().ndim == 3 or image.get_cmap().name in ("RdBu_r", "Greys")
+            colours = {to_hex(line.get_color()) for line in axis.lines}
+            assert colours <= {c.lower() for c in COLOURS} | {*BORDERS}, name
+
+
+def test_what_a_picture_has_to_say(figures):
+    def said(name):
+        return " ".join(t.get_text() for t in texts(figures[name])).replace("\n", " ")
+
+    assert CONTRAST in said("table")
+    assert "chain" in said("table")
+    assert "n = 3 seeds" in said("errors")
+    assert "n = 2 seeds" in said("labels")
+    assert "acceptance" in said("traces")
+    assert "acceptance" not in said("ascent")
+    assert len(figures["ascent"].axes) == 2
+    assert "warm-up" in said("traces")
+    assert {"GG loss on training images", "DG loss on training images"} <= {
+        axis.get_title() for axis in figures["curves"].axes
+    }
+
+
+@pytest.mark.parametrize(("suffix", "magic"), MAGIC.items())
+def test_every_format(tmp_path, suffix, magic):
+    every_figure(tmp_path, ODD, suffix)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes().startswith(magic)
+
+
+def test_a_film_counts_its_iterations(tmp_path):
+    """The frames of a chain that stands still differ by the counter alone."""
+    images = np.random.default_rng(0).random((1, 2, 9, 9, 1))
+    film({0: images, 7: images, 120: images}, ["unit 0"], "a film", tmp_path / "f.gif")
+    with Image.open(tmp_path / "f.gif") as picture:
+        frames = []
+        for i in range(picture.n_frames):
+            picture.seek(i)
+            frames.append(np.asarray(picture.convert("L"), float))
+    assert len(frames) == 3
+    table = ImageTable(
+        [Block(list(images), ["1", "2"])], ["unit 0"], "chain", f"a film\n{CONTRAST}\niteration"
+    )
+    first = round(100 * min(top for _, top, _, _ in table.places))
+    for a, b in zip(frames, frames[1:], strict=False):
+        rows = np.flatnonzero((a != b).any(axis=1))
+        assert len(rows)
+        assert rows.max() < first
+
+
+@pytest.mark.parametrize("script", ["visualize.py", "train.py", "reproduce.py"])
+def test_the_scripts_write_the_format_asked_for(tmp_path, small_data, script):
+    out = tmp_path / "o"
+    options = {
+        "visualize.py": [*QUICK, "--film"],
+        "train.py": ["--data", small_data, "--epochs", 1],
+        "reproduce.py": ["figure3", "--quick"],
+    }[script]
+    result = run(script, *options, "--format", "pdf", "--out", out)
+    assert result.returncode == 0, result.stderr
+    found = {path.name for path in out.rglob("*.pdf")}
+    expected = {
+        "visualize.py": {"grid.pdf", "sequence.pdf", "trace.pdf"},
+        "train.py": {"curves.pdf"},
+        "reproduce.py": {"figure3.pdf"},
+    }[script]
+    assert found == expected
+    for path in out.rglob("*.pdf"):
+        assert path.read_bytes().startswith(MAGIC["pdf"])
+    assert (script == "visualize.py") == (out / "film.gif").exists()
+    if script != "reproduce.py":
+        assert "is finished" in run(script, "--resume", out).stdout
+
+
+def test_headings_name_the_reference_and_the_temperature():
+    s = complete(parse(["--unit", "3,5", "--reference", "white"]))
+    assert reference_and_heat(s) == "reference q: white, sigma = 2, T = 0.01"
+    assert unit_names(s) == ["unit 3", "unit 5"]
+    assert reference_and_heat(complete({})) == "reference q: data, sigma = 1, T = 1"
+    s = complete(parse(["--sampler", "ascent"]))
+    assert reference_and_heat(s) == "reference q: data, sigma = 1, T = 0"
 
 
 def test_an_attempt_that_fails_is_told(tmp_path, capsys):
@@ -194,8 +390,8 @@ def test_an_attempt_that_fails_is_told(tmp_path, capsys):
     assert capsys.readouterr().err.endswith("x.png could not be drawn: KeyError\n")
     with pytest.raises(KeyboardInterrupt):
         attempt(lambda path: (_ for _ in ()).throw(KeyboardInterrupt), tmp_path / "x.png")
-    attempt(lambda path: save_figure(sheet(1, 1), path, 50), tmp_path / "none" / "x.png")
+    attempt(lambda path: save_figure(sheet(1, 1), path), tmp_path / "none" / "x.png")
     assert "none/x.png: No such file or directory" in capsys.readouterr().err
-    attempt(lambda path: save_figure(sheet(1, 1), path, 50), tmp_path / "x.png")
+    attempt(lambda path: save_figure(sheet(1, 1), path), tmp_path / "x.png")
     assert capsys.readouterr().err == ""
     assert (tmp_path / "x.png").exists()

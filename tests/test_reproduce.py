@@ -223,11 +223,14 @@ def test_results_that_are_not_sound(tmp_path):
     good = {
         "settings": job.settings,
         "seconds": 1.5,
-        "units": [{"unit": 3, "acceptance": 0.9, "energy_error": None, "score": 7.0}],
+        "units": [
+            {"unit": 3, "acceptance": 0.9, "energy_error": None, "score": 7.0}
+            | {"judgement": "samples"}
+        ],
     }
     write_json(tmp_path / "diagnostics.json", good)
     assert result_of(job) == good
-    assert as_table([job])[-1].endswith("| 2 | 0.90 | - | 7 | 0.75 |")
+    assert as_table([job])[-1].endswith("| 2 | 0.90 | - | 7 | 0.75 | samples |")
     for edit in [
         [],
         None,
@@ -270,7 +273,7 @@ def test_figure3(tmp_path):
 def test_figure4(tmp_path):
     result = run("figure4", "--quick", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "| fc2 3 | 3 | 0." in result.stdout
+    assert "| fc2 3 | 2 | 0." in result.stdout
     assert (tmp_path / "quick" / "figure4.png").stat().st_size > 10_000
 
 

@@ -17,7 +17,7 @@ from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
 from app.options.visualize import two_numbers, units
 from app.options.visualize_settings import PRESETS, complete
-from app.pictures.images import displayed, mosaic
+from app.pictures.images import displayed
 from app.runs.node import NodeChains, load_network
 from benchmarks.judge import judge
 from hmc.energy import NodeEnergy, rounding_error
@@ -379,9 +379,6 @@ def test_pictures_are_scaled_each_for_itself():
     assert shown.dtype == np.uint8
     assert (shown.max(axis=(2, 3, 4)) > 220).any(axis=1).all()
     assert displayed(np.zeros((4, 4, 1))).tolist() == np.full((4, 4, 1), 127).tolist()
-    picture = mosaic(images, zoom=2)
-    assert picture.shape == (2 * (8 + 2) + 2, 3 * (10 + 2) + 2, 3)
-    assert mosaic(np.zeros((1, 1, 3, 3, 3)), zoom=1).shape == (7, 7, 3)
 
 
 def test_judge_recognises_mnist_itself():

@@ -4,13 +4,11 @@ import argparse
 import math
 from typing import Any
 
-from app.console import OneLineParser, absolute_path, named_path, number, warn
-from app.formats.net import is_onnx
+from app.console import OneLineParser, absolute_path, number, warn
+from app.options.common import add_machine, add_net, add_output
 from app.options.train_settings import DEFAULTS, LATER, NET_DEFAULTS, complete, goes_together
 from app.runs.folder import RunFolder, Settings, open_run
-from fast.device import DEVICES
 from nn.fillers import FILLERS
-from nn.nets import NETS
 from nn.sgd import POLICIES
 
 EPILOG = """\
@@ -32,16 +30,7 @@ examples:
 
 def results(settings: Settings) -> tuple:
     """The files that a run ends with, the numbers first."""
-    return "model.npz", "curves.png"
-
-
-def net(text: str) -> str:
-    """An argparse type: a name in NETS, or an .onnx file."""
-    if text not in NETS and not is_onnx(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither an .onnx file nor one of {', '.join(NETS)}"
-        )
-    return text if text in NETS else absolute_path(text)
+    return "model.npz", f"curves.{settings.get('format', 'png')}"
 
 
 def channels(text: str) -> float | list[float]:
@@ -86,7 +75,7 @@ def parser() -> OneLineParser:
             text += f" (default {short(default)}{''.join(others)})"
         p.add_argument(name, help=text, **how)
 
-    option("--net", f"which network: {', '.join(NETS)}, or an .onnx file", type=net, metavar="NET")
+    add_net(option)
     option(
         "--mode",
         "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg; joint: dg + w gg at "
@@ -168,18 +157,7 @@ def parser() -> OneLineParser:
         type=number(int, low=0, high=10**9),
         metavar="N",
     )
-    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits", choices=DEVICES)
-    option(
-        "--threads",
-        "processes of one thread each that share a batch on the CPU",
-        type=number(int, low=1, high=256),
-        metavar="N",
-    )
-    option(
-        "--plain",
-        "run the textbook alone (nn/), without what makes it fast (fast/)",
-        action="store_true",
-    )
+    add_machine(option, "a batch")
     option(
         "--data",
         "folder with four IDX files, gzipped or not (default: MNIST, included); or "
@@ -241,19 +219,7 @@ def parser() -> OneLineParser:
         metavar="FOLDER",
     )
     option("--skip-broken", "leave out images that cannot be decoded", action="store_true")
-    option(
-        "--out",
-        "where the run is kept (default: a new folder under runs/)",
-        type=named_path,
-        metavar="FOLDER",
-    )
-    option(
-        "--resume",
-        "go on with the run in FOLDER (or in --out) from its last checkpoint",
-        type=named_path,
-        nargs="?",
-        metavar="FOLDER",
-    )
+    add_output(option, "the run is", "runs")
     return p
 
 

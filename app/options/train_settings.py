@@ -26,6 +26,7 @@ DEFAULTS = {
     "device": "auto",
     "threads": cores(),
     "plain": False,
+    "format": "png",
     "data": None,
     "classes": None,
     "limit": None,
@@ -39,7 +40,7 @@ DEFAULTS = {
     "skip_broken": False,
 }
 
-LATER = ("gg_weight", "gg_queue", "held_out")  # runs made before these had their defaults
+LATER = ("gg_weight", "gg_queue", "held_out", "format")  # runs made before these had their defaults
 
 SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
 

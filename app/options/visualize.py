@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from app import ASSETS
-from app.console import OneLineParser, absolute_path, by, named_path, number
-from app.options.train import net
+from app.console import OneLineParser, absolute_path, by, number
+from app.options.common import add_machine, add_net, add_output
 from app.options.visualize_settings import (
     DEFAULTS,
     PRESETS,
@@ -16,9 +16,7 @@ from app.options.visualize_settings import (
     suited,
 )
 from app.runs.folder import RunFolder, Settings, open_run
-from fast.device import DEVICES
 from nn.canvas import receptive_field, seen_by
-from nn.nets import NETS
 
 CLASS_NAMES = ASSETS / "imagenet-classes.txt"
 
@@ -35,14 +33,15 @@ examples:
   python visualize.py --resume samples/lenet-fc2  go on with a run that was stopped
 
 In the folder: grid.png (units by chains), sequence.png (the first chain of each unit as it
-grows), trace.png (score, energy, acceptance), samples.npz, diagnostics.json, with --film film.gif.
+grows), trace.png (score, energy, acceptance), samples.npz, diagnostics.json, with --film film.gif;
+with --format pdf or svg the pictures are grid.pdf and so on.
 """
 
 
 def results(settings: Settings) -> tuple:
     """The files that a run ends with, the numbers first."""
-    film = ("film.gif",) if settings.get("film") else ()
-    return "diagnostics.json", "grid.png", "sequence.png", "trace.png", *film
+    drawn = (f"{name}.{settings.get('format', 'png')}" for name in ("grid", "sequence", "trace"))
+    return "diagnostics.json", *drawn, *(["film.gif"] if settings.get("film") else [])
 
 
 def units(text: str) -> tuple[list[int], dict[str, str]]:
@@ -123,7 +122,7 @@ def parser() -> OneLineParser:
         p.add_argument(name, help=text, **how)
 
     positive = number(float, low=1e-12, high=1e12)  # products of some stay finite in float32
-    option("--net", f"which network: {', '.join(NETS)}, or an .onnx file", type=net, metavar="NET")
+    add_net(option)
     option(
         "--weights",
         "its weights: an .npz file of train.py, .safetensors with torchvision's "
@@ -248,37 +247,14 @@ def parser() -> OneLineParser:
         type=number(int, low=0, high=10**9),
         metavar="N",
     )
-    option("--device", "where to compute; gpu-tf32: products rounded to 10 bits", choices=DEVICES)
+    add_machine(option, "the chains")
     option(
         "--precision",
         "of the net: float64 where rounding of a score disturbs the acceptance",
         choices=["float32", "float64"],
     )
-    option(
-        "--threads",
-        "processes of one thread each that share the chains on the CPU",
-        type=number(int, low=1, high=256),
-        metavar="N",
-    )
-    option(
-        "--plain",
-        "run the textbook alone (nn/), without what makes it fast (fast/)",
-        action="store_true",
-    )
     option("--film", "also an animated GIF of the chains", action="store_true")
-    option(
-        "--out",
-        "where the samples are kept (default: a new folder under samples/)",
-        type=named_path,
-        metavar="FOLDER",
-    )
-    option(
-        "--resume",
-        "go on with the run in FOLDER (or in --out) from its last checkpoint",
-        type=named_path,
-        nargs="?",
-        metavar="FOLDER",
-    )
+    add_output(option, "the samples are", "samples")
     return p
 
 

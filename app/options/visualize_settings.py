@@ -38,6 +38,7 @@ DEFAULTS = {
     "precision": "float32",
     "threads": cores(),
     "plain": False,
+    "format": "png",
 }
 
 STARTS = "noise", "ascent"

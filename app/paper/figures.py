@@ -1,6 +1,5 @@
-"""Figures 3 to 7: samples from the nodes of LeNet and AlexNet."""
+"""Figures 3 to 7: what chains on the nodes of LeNet and AlexNet come to."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from app.options.visualize import parse
 from app.options.visualize_settings import complete
 from app.paper.errors import Report
 from app.paper.jobs import Job, run_all
+from app.pictures.of_runs import reference_and_heat, unit_names
 from app.runs.checks import is_number
-from app.runs.node import load_network
+from app.runs.node import STAGES, growing, load_network
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 SHOWN = {"acceptance": ".2f", "energy_error": ".2f", "score": ".4g"}  # numbers of a unit
@@ -60,6 +60,7 @@ def result_of(job: Job) -> dict:
     try:
         right = result["settings"] == job.settings and is_number(result["seconds"])
         right = right and [row["unit"] for row in result["units"]] == units
+        right = right and all(type(row["judgement"]) is str for row in result["units"])
         right = right and all(
             row[name] is None or is_number(row[name]) for row in result["units"] for name in SHOWN
         )
@@ -73,8 +74,8 @@ def result_of(job: Job) -> dict:
 def as_table(jobs: list[Job]) -> list[str]:
     """What the runs found, as the rows of a Markdown table."""
     rows = [
-        "| run | node | chains | acceptance | energy error | score | seconds a sample |",
-        "|---|---|---|---|---|---|---|",
+        "| run | node | chains | acceptance | energy error | score | seconds a chain | judgement |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for job in jobs:
         result = result_of(job)
@@ -84,7 +85,7 @@ def as_table(jobs: list[Job]) -> list[str]:
             unit = s["class_names"].get(str(row["unit"]), row["unit"])
             cells = ["-" if row[key] is None else f"{row[key]:{how}}" for key, how in SHOWN.items()]
             start = f"| {job.folder.name} | {s['layer']} {unit} | {s['chains']} | "
-            rows.append(start + " | ".join([*cells, f"{seconds:.2f} |"]))
+            rows.append(start + " | ".join([*cells, f"{seconds:.2f}", f"{row['judgement']} |"]))
     return rows
 
 
@@ -96,98 +97,146 @@ def report(jobs: list[Job], paper: str, differs: list[str], draw: Callable) -> R
     return [*lines, "", *as_table(jobs)], found, draw
 
 
-def copy_of(job: Job, name: str) -> Callable[[Path], Any]:
-    """What brings a picture of a run to its place."""
-    return lambda path: shutil.copy(job.folder / name, path)
+def beside(settings: Any, folder: Path, options: list, *references: str) -> dict[str, Job]:
+    """The same nodes with one reference distribution and with another, each as suits it."""
+    return {
+        reference: sampling_job(
+            folder.with_name(f"{folder.name}-{reference}"),
+            settings,
+            *options,
+            "--reference",
+            reference,
+        )
+        for reference in references
+    }
 
 
-def rows_of(samples: list[np.ndarray], *labels: list, **how: Any) -> Callable[[Path], None]:
-    """What draws these samples."""
+def arrays_of(job: Job, name: str) -> dict:
+    """The arrays of a run's file. ValueError names it if they are not this run's."""
+    found, s = load_npz(job.folder / name), job.settings
+    if name == "samples.npz":
+        found, chains = {0: found.get("samples")}, s["chains"]
+    else:
+        stages = growing(s["iterations"], STAGES)
+        found, chains = {i: found.get(f"frame/{i}") for i in stages}, 1
+    for array in found.values():
+        right = getattr(array, "ndim", 0) == 5 and array.dtype.kind == "f"
+        if not right or array.shape[:2] != (len(s["unit"]), chains):
+            raise ValueError(
+                f"{job.folder / name} is not of this run: remove {job.folder} to run it anew"
+            )
+    return found
+
+
+def samples_of(job: Job) -> np.ndarray:
+    """(units, chains, H, W, C)."""
+    return arrays_of(job, "samples.npz")[0]
+
+
+def growth_of(job: Job) -> dict[int, np.ndarray]:
+    """{iteration: (units, H, W, C)} of each unit's first chain."""
+    return {i: frames[:, 0] for i, frames in arrays_of(job, "checkpoint.npz").items()}
+
+
+def table_of(
+    blocks: list[tuple], rows: list[str], corner: str, heading: str
+) -> Callable[[Path], None]:
+    """What draws an image table of blocks (images, labels of the columns, title)."""
 
     def draw(path):
-        from app.pictures.images import rows_of_groups
+        from app.pictures.images import Block, image_table
 
-        rows_of_groups(samples, *labels, path, **how)
+        image_table([Block(*block) for block in blocks], rows, corner, heading, path)
 
     return draw
 
 
+def titled(job: Job) -> str:
+    """A run's reference distribution, as the title of its block."""
+    return reference_and_heat(job.settings).replace(", ", "\n", 1)
+
+
+def chains_block(job: Job, title: str) -> tuple:
+    """The last images of a run: a row for each unit, a column for each chain."""
+    samples = samples_of(job)
+    return list(samples), [str(k + 1) for k in range(samples.shape[1])], title
+
+
 def figure3(settings: Any) -> Report:
-    """The pictures of one chain, from noise on."""
-    place = settings.out / "figure3"
+    """One chain as it grows, on white noise and on the data's reference (colour: natural)."""
+    net, options, other = "LeNet", ["--unit", "0-9", "--chains", 1], "data"
+    differs = ["LeNet's ten digits, as no --weights of AlexNet are given"]
     if settings.weights:
-        options, differs = [*given_net(settings), "--unit", "starfish", "--chains", 1], []
-    else:
-        options = ["--unit", "0-9", "--chains", 1]
-        differs = ["LeNet's ten digits, as no --weights of AlexNet are given"]
-    job = sampling_job(place / "chains", settings, *options)
-    run_all([job], "figure3", settings.device)
+        options = [*given_net(settings), "--unit", "starfish", "--chains", 1]
+        net, differs, other = Path(settings.weights).stem, [], "natural"
+    if settings.quick:
+        options += ["--iterations", 10]
+    jobs = beside(settings, settings.out / "figure3" / "chains", options, "white", other)
+    run_all(list(jobs.values()), "figure3", settings.device)
     told = "one chain on the starfish node of AlexNet, from noise on"
-    return report([job], told, differs, copy_of(job, "sequence.png"))
-
-
-def samples_of(job: Job) -> np.ndarray:
-    """(units, chains, H, W, C). ValueError if the file is not this run's."""
-    file, s = job.folder / "samples.npz", job.settings
-    samples = load_npz(file).get("samples", np.empty(()))
-    right = samples.shape[:2] == (len(s["unit"]), s["chains"]) and samples.ndim == 5
-    if not right or samples.dtype.kind != "f":
-        raise ValueError(f"{file} is not of this run: remove {job.folder} to run it anew")
-    return samples
+    differs += ["our settings of the chains, and a second reference distribution"]
+    blocks = []
+    for job in jobs.values():
+        grown = growth_of(job)
+        stages = list(grown)[:: 1 if len(grown) < 8 else 2]  # so that two blocks fit a page
+        stages = sorted({*stages, max(grown)})
+        images = np.stack([grown[i] for i in stages], axis=1)
+        blocks.append((list(images), [str(i) for i in stages], titled(job)))
+    heading = f"{net}'s output nodes: one chain of HMC on each, as it grows from left to right."
+    draw = table_of(blocks, unit_names(jobs["white"].settings), "iteration", heading)
+    return report(list(jobs.values()), told, differs, draw)
 
 
 def figure4(settings: Any) -> Report:
-    """Samples from LeNet's output nodes, by our settings and (without --quick) the printed ones."""
-    presets = {"auto": "ours", "paper": "the paper's settings, T = 0.001"}
-    chains = 10
-    if settings.quick:
-        presets, chains = {"auto": "ours"}, 3
-    jobs = [
-        sampling_job(
-            settings.out / "figure4" / preset,
-            settings,
-            "--unit",
-            "0-9",
-            "--chains",
-            chains,
-            "--preset",
-            preset,
-        )
-        for preset in presets
-    ]
-    run_all(jobs, "figure4", settings.device)
-    samples = np.stack([samples_of(job) for job in jobs], axis=1)  # (10, presets, chains, ...)
-    titles = [list(presets.values())] + 9 * [["" for _ in presets]]
-    told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
+    """Images from LeNet's output nodes: on the data's reference, on white noise, as printed."""
+    options = ["--unit", "0-9", "--chains", 2 if settings.quick else 6]
+    place = settings.out / "figure4"
+    jobs = beside(settings, place / "ours", options, "data", "white")
     differs = "settings of our own; with --quick the printed ones are not run"
     if not settings.quick:
-        differs = (
-            "settings of our own, on the reference distribution of the data; to the printed ones "
-            "T = 0.001 is added, AlexNet's"
-        )
-    draw = rows_of(samples, list("0123456789"), titles, side=56)
-    return report(jobs, told, [differs], draw)
+        jobs["paper"] = sampling_job(place / "paper", settings, *options, "--preset", "paper")
+        differs = "our settings beside the printed ones, to which AlexNet's T = 0.001 is added"
+    run_all(list(jobs.values())[::-1], "figure4", settings.device)  # the longest first
+    told = "samples of each of LeNet's ten output nodes, of varying shapes; 24 seconds a sample"
+    titles = {name: titled(job) for name, job in jobs.items()}
+    if "paper" in titles:
+        titles["paper"] = f"as printed; {titles['paper']}"
+    blocks = [chains_block(job, titles[name]) for name, job in jobs.items()]
+    heading = "LeNet's ten output nodes: the last images of chains of HMC."
+    draw = table_of(blocks, [f"unit {digit}" for digit in range(10)], "chain", heading)
+    return report(list(jobs.values()), told, [differs], draw)
 
 
 def figure5(settings: Any) -> Report:
-    """Samples from nodes of conv1 to conv5 of AlexNet."""
+    """Images from nodes of conv1 to conv5 of AlexNet, on natural images' reference and on white."""
+    layers, units = (LAYERS[:2], "0-1") if settings.quick else (LAYERS, "0-3")
+    net = ["--net", "alexnet-torchvision", "--unit", units, "--chains", 1]
+    if settings.quick:
+        net += ["--iterations", 20]
     place = settings.out / "figure5"
-    units, chains = ("0-1", 1) if settings.quick else ("0-3", 3)
-    options = ["--net", "alexnet-torchvision", "--unit", units, "--chains", chains]
-    jobs = [sampling_job(place / layer, settings, *options, "--layer", layer) for layer in LAYERS]
-    run_all(jobs[::-1], "figure5", settings.device)  # the longest first
-    samples = [samples_of(job) for job in jobs]
-    names = [[str(unit) for unit in job.settings["unit"]] for job in jobs]
+    jobs = {
+        layer: beside(settings, place / layer, [*net, "--layer", layer], "natural", "white")
+        for layer in layers
+    }
+    every = [job for pair in jobs.values() for job in pair.values()]
+    run_all(every[::-1], "figure5", settings.device)  # the longest first
+    blocks, rows = [], []
+    for reference, job in jobs[layers[0]].items():
+        images = [samples_of(pair[reference])[:, 0] for pair in jobs.values()]
+        blocks.append((images, [str(unit) for unit in job.settings["unit"]], titled(job)))
+    for layer, pair in jobs.items():
+        H, W = samples_of(pair["natural"]).shape[2:4]
+        rows.append(f"{layer}\n{H} x {W} pixels")
     told = "samples from nodes of AlexNet's conv1 to conv5; 30 seconds a sample of conv1"
-    return report(
-        jobs,
-        told,
-        [
-            "torchvision's AlexNet on a reference distribution of natural images instead of white "
-            "noise; the chains begin with an ascent, at a T of our own"
-        ],
-        rows_of(samples, LAYERS, names),
+    differs = (
+        "torchvision's AlexNet, a reference distribution of natural images beside white noise, one "
+        "chain for each node, at a T of our own"
     )
+    heading = (
+        "Units of the convolutions of torchvision's AlexNet: the last image of a chain of HMC on "
+        "each.\nAn image is as large as what a unit sees."
+    )
+    return report(every, told, [differs], table_of(blocks, rows, "unit", heading))
 
 
 def class_samples(name: str, settings: Any) -> Report:
@@ -197,7 +246,10 @@ def class_samples(name: str, settings: Any) -> Report:
     run_all([job], name, settings.device)
     told = "samples from AlexNet's output nodes; 12 minutes a sample"
     differs = ["our settings of the chains, and not Caffe's weights"]
-    return report([job], told, differs, copy_of(job, "grid.png"))
+    heading = f"Output nodes of {Path(settings.weights).stem}: the last images of chains of HMC."
+    rows = unit_names(job.settings)
+    draw = table_of([chains_block(job, titled(job))], rows, "chain", heading)
+    return report([job], told, differs, draw)
 
 
 def figure6(settings: Any) -> Report:

@@ -156,8 +156,8 @@ def drawing(errors: dict, curves: dict) -> Callable[[Path], None]:
     """What draws the errors, and how error and ESS went."""
 
     def draw(path):
-        from app.pictures.curves import errors_and_curves
+        from app.pictures.errors import errors_and_curves
 
-        errors_and_curves(errors, curves, "cifar10-quick, test error (%)", path)
+        errors_and_curves(errors, curves, "cifar10-quick", path)
 
     return draw

@@ -86,7 +86,7 @@ def mode_report(found: dict, published: dict, differs: list[str]) -> Report:
     lines += ["", *(f"{net}: {comparison(c['GG+DG'], c['DG'])}." for net, c in found.items())]
 
     def draw(path):
-        from app.pictures.curves import error_plot
+        from app.pictures.errors import error_plot
 
         error_plot(found, published, path)
 
@@ -149,7 +149,7 @@ def table3(settings: Any) -> Report:
     by_column = {c: {count: found[count][c] for count in found} for c in COLUMNS}
 
     def draw(path):
-        from app.pictures.curves import label_plot
+        from app.pictures.errors import label_plot
 
         label_plot(by_column, path)
 

@@ -41,13 +41,13 @@ def scores_while_learning() -> tuple[dict[str, np.ndarray], np.ndarray]:
     return scores, labels
 
 
-def heat_maps_of(maps: dict, labels: np.ndarray) -> Callable[[Path], None]:
+def heat_maps_of(maps: dict, labels: np.ndarray, heading: str) -> Callable[[Path], None]:
     """What draws these matrices."""
 
     def draw(path):
-        from app.pictures.curves import heat_maps
+        from app.pictures.heat_maps import heat_maps
 
-        heat_maps(maps, labels, path)
+        heat_maps(maps, labels, heading, path)
 
     return draw
 
@@ -57,9 +57,9 @@ def gradients(settings: Any) -> Report:
     scores, labels = scores_while_learning()
     F = scores["middle"]
     maps = {
-        "scores F": F,
-        "DG: rows sum to 0": -discriminative_loss(F, labels)[1] * len(F),
-        "GG: columns sum to 0": -generative_loss(F, labels)[1] * len(F),
+        "scores F\nimages by classes": F,
+        "change by DG\nrows sum to 0": -discriminative_loss(F, labels)[1] * len(F),
+        "change by GG\ncolumns sum to 0": -generative_loss(F, labels)[1] * len(F),
     }
     lines = [
         "The same scores of 64 images (rows, by class) for 10 classes (columns), after 60 batches "
@@ -68,8 +68,12 @@ def gradients(settings: Any) -> Report:
         "DG compares the classes of an image: every row sums to 0. GG compares the images for a "
         "class: every column sums to 0, so the bias of a class has no gradient.",
     ]
-    sizes = {name: np.abs(array).mean().item() for name, array in maps.items()}
-    return lines, sizes, heat_maps_of(maps, labels)
+    sizes = {name.split("\n")[0]: np.abs(array).mean().item() for name, array in maps.items()}
+    heading = (
+        "LeNet's scores of 64 MNIST images after 60 batches of GG, and how two gradients change "
+        "them.\nScores: red positive, blue negative. Changes: red raises a score, blue lowers it."
+    )
+    return lines, sizes, heat_maps_of(maps, labels, heading)
 
 
 def weights(settings: Any) -> Report:
@@ -77,10 +81,10 @@ def weights(settings: Any) -> Report:
     scores, labels = scores_while_learning()
     all_weights = {moment: importance_weights(F) for moment, F in scores.items()}
     ess = {moment: effective_sample_size(W) for moment, W in all_weights.items()}
-    maps = {
-        f"{moment}: ESS {ess[moment].mean():.1f} of {len(labels)}": W**0.5  # faint ones show, too
-        for moment, W in all_weights.items()
-    }
+    maps = {}
+    for moment, W in all_weights.items():
+        title = f"{moment} (batch {MOMENTS[moment]})\nESS {ess[moment].mean():.1f} of {len(labels)}"
+        maps[title] = W**0.5  # faint ones show, too
     lines = [
         "How much each of 64 images (rows, by class) counts as a sample from each class (columns); "
         f"square roots, after {', '.join(map(str, MOMENTS.values()))} batches.",
@@ -94,4 +98,8 @@ def weights(settings: Any) -> Report:
         "| images of the class | " + " | ".join(map(str, np.bincount(labels))) + " |",
     ]
     sizes = {moment: row.tolist() for moment, row in ess.items()}
-    return lines, sizes, heat_maps_of(maps, labels)
+    heading = (
+        "How much each of 64 MNIST images counts as a sample from each class, as GG learns.\n"
+        "Square roots of the weights: white is 0. ESS: effective sample size."
+    )
+    return lines, sizes, heat_maps_of(maps, labels, heading)

@@ -1,4 +1,4 @@
-"""Pictures: samples, curves, tables. The only folder that imports matplotlib."""
+"""Pictures: samples, curves, tables. Of these canvas.py alone imports matplotlib."""
 
 import warnings
 from collections.abc import Callable

@@ -5,38 +5,48 @@ from typing import Any
 
 import numpy as np
 
-from app.console import plain
+from app.console import by, plain
 from app.pictures import attempt
+from nn.canvas import receptive_field
 
 MOST_SHOWN = 24  # rows and columns of a picture
+STARTS_IN_WORDS = {"noise": "noise", "ascent": "an ascent"}
 
 
 def training_pictures(settings: dict, rows: list[dict], folder: Path) -> None:
-    """curves.png of a training; rows: those of metrics.csv."""
+    """The curves of a training; rows: those of metrics.csv."""
     mode = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG", "joint": "DG + GG"}[settings["mode"]]
-    title = plain(f"{Path(settings['net']).stem}, {mode}, seed {settings['seed']}")
+    data = Path(settings["data"]).name if settings["data"] else "MNIST"
+    heading = plain(f"{Path(settings['net']).stem} on {data}, {mode}, seed {settings['seed']}")
 
     def curves(path):
         from app.pictures.curves import training_curves  # matplotlib takes a while to load
 
-        training_curves(rows, title, path)
+        training_curves(rows, heading, path)
 
-    attempt(curves, folder / "curves.png")
+    attempt(curves, folder / f"curves.{settings['format']}")
+
+
+def reference_and_heat(settings: dict) -> str:
+    """The reference distribution and the temperature, as a picture names them."""
+    s = settings
+    data = f" of {Path(s['reference_data']).name}" if s["reference_data"] else ""
+    return f"reference q: {s['reference']}{data}, sigma = {s['sigma']:g}, T = {s['temperature']:g}"
+
+
+def unit_names(settings: dict) -> list[str]:
+    """Of the units that a picture shows."""
+    names = settings["class_names"]
+    return [plain(names.get(str(u), f"unit {u}")) for u in settings["unit"][:MOST_SHOWN]]
 
 
 class ChainPictures:
     """The pictures of NodeChains that have reached their last iteration."""
 
     def __init__(self, chains: Any):
-        s = self.settings = chains.settings
+        self.settings = chains.settings
         self.chains, self.samples = chains, chains.pictures()
-        heat = "" if chains.ascent else f", T={s['temperature']:g}"
-        self.title = plain(
-            f"{Path(s['net']).stem} {s['layer']}, {s['sampler']}, {s['iterations']} iterations, "
-            f"q {s['reference']}, sigma={s['sigma']:g}{heat}, seed={s['seed']}"
-        )
-        self.units = s["unit"][:MOST_SHOWN]
-        self.rows = [s["class_names"].get(str(unit), str(unit)) for unit in self.units]
+        self.rows = unit_names(self.settings)
 
     def draw(self, folder: Path) -> None:
         """All of them, in a folder."""
@@ -48,49 +58,69 @@ class ChainPictures:
             )
         pictures = {"grid": self.grid, "sequence": self.sequence, "trace": self.trace}
         for name, draw in pictures.items():
-            attempt(draw, folder / f"{name}.png")
+            attempt(draw, folder / f"{name}.{self.settings['format']}")
         if self.settings["film"]:
             attempt(self.film, folder / "film.gif")
 
+    def heading(self, what: str, most: int = MOST_SHOWN) -> str:
+        """What a picture shows; of what net, how it was drawn, and how large a unit's view is."""
+        s, (H, W, _) = self.settings, self.chains.network.input_shape
+        units, chains = self.samples.shape[:2]
+        if max(units, chains) > most:
+            what += f" (the first of {units} units and {chains} chains)"
+        sampler = {"hmc": "HMC", "langevin": "Langevin", "ascent": "activation maximisation"}
+        start = STARTS_IN_WORDS.get(s["start"]) or Path(s["start"]).name
+        sees = f"Images of {H} x {W} pixels: all that a unit sees"
+        if s["position"]:
+            field = by(receptive_field(self.chains.network, s["layer"]))
+            sees = f"Images of {H} x {W} pixels, of which a unit sees {field}"
+        lines = [
+            f"{Path(s['net']).stem} {s['layer']}: {what}",
+            f"{reference_and_heat(s)}; {sampler[s['sampler']]}, seed {s['seed']}",
+            f"{s['iterations']} iterations, from {start}. {sees}.",
+        ]
+        return "\n".join(map(plain, lines))
+
     def grid(self, path: Path) -> None:
         """The last images: units by chains."""
-        from app.pictures.images import labelled
+        from app.pictures.images import Block, image_table
 
         shown = self.samples[:MOST_SHOWN, :MOST_SHOWN]
-        units, chains = self.samples.shape[:2]
-        cut = "" if shown.shape == self.samples.shape else f" (the first of {units} x {chains})"
-        labelled(shown, self.rows, [""] * shown.shape[1], self.title + cut, path)
+        chains = [str(k + 1) for k in range(shown.shape[1])]
+        heading = self.heading("the last images of all chains")
+        image_table([Block(list(shown), chains)], self.rows, "chain", heading, path)
 
     def sequence(self, path: Path) -> None:
         """The first chain of each unit as it grows."""
-        from app.pictures.images import labelled
+        from app.pictures.images import Block, image_table
 
         frames, stages = self.chains.frames, self.chains.stages
         grown = np.stack([frames[i][:MOST_SHOWN, 0] for i in stages], axis=1)
-        labelled(grown, self.rows, [str(i) for i in stages], f"{self.title}: one chain", path)
+        heading = self.heading("the first chain of each unit, as it grows")
+        block = Block(list(grown), [str(i) for i in stages])
+        image_table([block], self.rows, "iteration", heading, path)
 
     def trace(self, path: Path) -> None:
         """Score, energy and acceptance by iteration."""
-        from app.pictures.images import traces
+        from app.pictures.traces import MOST, traces
 
-        traces(
-            *(self.of_units(name, MOST_SHOWN) for name in ("score", "energy")),
-            self.of_units("probability", self.settings["chains"]),
-            self.units,
-            self.chains.warm_up,
-            self.title,
-            path,
-        )
+        units, each = self.rows[:MOST], self.settings["chains"]
 
-    def of_units(self, name: str, most: int) -> np.ndarray:
-        """A record of the units that are shown, and of the first chains of each."""
-        each = self.settings["chains"]
-        starts = [u * each for u in range(len(self.units))]
-        return np.stack([self.chains.trace(name, slice(i, i + min(each, most))) for i in starts])
+        def of_units(name, most):
+            starts = [u * each for u in range(len(units))]
+            return np.stack(
+                [self.chains.trace(name, slice(i, i + min(each, most))) for i in starts]
+            )
+
+        probability = None if self.chains.ascent else of_units("probability", each)
+        heading = self.heading("a line for each chain", MOST)
+        energies = of_units("score", MOST), of_units("energy", MOST)
+        traces(*energies, probability, units, self.chains.warm_up, heading, path)
 
     def film(self, path: Path) -> None:
         """All chains as they grow."""
         from app.pictures.images import film
 
-        frames = sorted(self.chains.frames.items())
-        film([frame[:MOST_SHOWN, :MOST_SHOWN] for _, frame in frames], path)
+        frames = self.chains.frames.items()
+        shown = {i: frame[:MOST_SHOWN, :MOST_SHOWN] for i, frame in frames}
+        film(shown, self.rows, self.heading("all chains, as they grow"), path)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from app.runs.training import STAGES
+
 
 def need(true: bool, message: str) -> None:
     """ValueError with this message unless something is true."""
@@ -50,7 +52,7 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
     same_names(state, fresh)
     s, count, classes = training.settings, len(training.train), training.train.classes
     epoch, batch, stage, rows = (state[name] for name in ("epoch", "batch", "stage", "rows"))
-    stages = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"], "joint": ["joint"]}[s["mode"]]
+    stages = STAGES[s["mode"]]
     need(is_count(epoch, s["epochs"] + 1) and epoch, f"epoch is {epoch!r}")
     need(is_count(batch, math.ceil(count / s["batch_size"])), f"batch is {batch!r}")
     need(stage in stages, f"stage is {stage!r}")

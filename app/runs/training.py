@@ -17,8 +17,8 @@ from nn.backend import to_device
 from nn.dropout import Dropout
 from nn.sgd import POLICIES, SGD
 
-FIRST_STAGE = {"dg": "DG", "gg": "GG", "ggdg": "GG", "joint": "joint"}  # by mode
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
+STAGES = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"], "joint": ["joint"]}
 
 
 class Training:
@@ -43,7 +43,7 @@ class Training:
         self.priors_there = to_device(self.priors, xp)
         self.rows: list[dict] = []  # of metrics.csv
         self.epoch = 1
-        self.start_stage(FIRST_STAGE[settings["mode"]], settings["lr"])
+        self.start_stage(STAGES[settings["mode"]][0], settings["lr"])
         self.start_epoch()
 
     def learn(self, x, labels, lr, known, queued):
