@@ -77,7 +77,7 @@ def errors_and_curves(errors: dict, curves: dict, net: str, path: str | Path) ->
     dots = above.subplots()
     errors_of_net(dots, errors, {})
     dots.set_ylabel("test error (%)")
-    dots.legend()
+    above.legend(*dots.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     by_epoch, ess = below.subplots(1, 2)
     for i, (name, numbers) in enumerate(curves.items()):
         style = {"marker": MARKERS[i % len(MARKERS)], "ms": 3, "lw": 1, "label": name}
