@@ -79,6 +79,8 @@ def net_and_data(settings):
         s["threads"],
         s["skip_broken"],
     )
+    if s["held_out"] is not None:
+        train, test = train.apart(s["held_out"])
     if s["mode"] != "dg":
         train.need_every_class()
     source = read_source(net, s["weights"], train.shape, train.classes, s["filler"])
@@ -88,7 +90,7 @@ def net_and_data(settings):
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
             f"expected one for each of {train.classes} classes"
         )
-    if s["mode"] != "dg" and bias_of_scores(network) is None:
+    if s["mode"] not in ("dg", "joint") and bias_of_scores(network) is None:
         raise ValueError(
             f"--mode {s['mode']}: the intercepts of Eq. 6 become part of the bias of the scores, "
             f"and {s['net']} has no bias there: --mode dg needs none"
@@ -108,6 +110,7 @@ def show(training, bar):
     training.look()
     row, tally = training.rows[-1] if training.rows else {}, training.tally
     numbers = {}
+    ess = "ESS/(n+m)" if training.queued else "ESS/n"
     if training.stage == "samples":
         means = tally.means() if tally.images else row
         numbers |= {
@@ -116,15 +119,20 @@ def show(training, bar):
             if means
         }
     elif tally.images:
-        numbers |= {"loss": f"{tally.loss:.4f}", "ESS/n": f"{tally.ess.mean():.2f}"}
+        numbers |= {"loss": f"{tally.loss:.4f}", ess: f"{tally.ess.mean():.2f}"}
     elif row:
-        numbers |= {"loss": f"{row['loss']:.4f}", "ESS/n": f"{row['ess']:.2f}"}
+        numbers |= {"loss": f"{row['loss']:.4f}", ess: f"{row['ess']:.2f}"}
     if tally.guessed:
         numbers["guessed right"] = f"{100 * tally.guessed_right():.1f} %"
     if row:
         of = f" of epoch {row['epoch']}" if training.batch else ""  # else the bar's own
-        numbers[f"test error{of}"] = f"{row['test_error_eq6']:.2f} %"
+        numbers[f"{error_name(training.settings)}{of}"] = f"{row['test_error_eq6']:.2f} %"
     bar.set_postfix(numbers, refresh=False)
+
+
+def error_name(settings):
+    """Which images an error is of, in words."""
+    return "test error" if settings["held_out"] is None else "held-out error"
 
 
 def main(argv=None):
@@ -174,7 +182,7 @@ def main(argv=None):
         save_weights(run.result_file, weights, network.input_shape, *train.input_settings())
         minutes = sum(row["seconds"] for row in rows) / 60
         print(
-            f"test error {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
+            f"{error_name(settings)} {rows[-1]['test_error_eq6']:.2f} % after {len(rows)} epochs, "
             f"{minutes:.1f} minutes; weights in {run.result_file}"
         )
         training_pictures(training, run.path)

@@ -27,28 +27,42 @@ def effective_sample_size(weights: Array) -> Array:
     return 1 / (weights * weights).sum(axis=0)
 
 
+def sample_of_q(scores: Array, queue: Array | None = None) -> Array:
+    """The scores of all images that serve as a sample from q: (n, K) and (m, K) -> (n + m, K).
+
+    queue: scores of m images of earlier batches. A larger sample makes Z_y and the effective
+    sample size larger and steadier. The queue is a constant: only the images of the batch have a
+    gradient, and these n stand for all n + m. If the queue is the batch again, dscores is the
+    same as without it.
+    """
+    if queue is None or len(queue) == 0:
+        return scores
+    return array_module(scores).concatenate([scores, queue])
+
+
 def generative_loss(
-    scores: Array, labels: Array, counts: Array | None = None
+    scores: Array, labels: Array, counts: Array | None = None, queue: Array | None = None
 ) -> tuple[Array, Array, dict]:
     """-(1/n) sum_i log( p_{y_i}(x_i) / q(x_i) ), a softmax over the columns of scores.
 
-    Z_y is the mean of exp f_y over the n images, so p_y(x_i) / q(x_i) = n W[i, y].
-
     scores F (n, K), labels (n,) int -> loss, dscores (n, K),
     info {"weights": W (n, K), "ess": ESS per class (K,)}.
+    Z_y is the mean of exp f_y over the n images, so p_y(x_i) / q(x_i) = n W[i, y].
     loss = -(1/n) sum_i log(n W[i, y_i])               (Eq. 15, 0 for equal scores);
     dscores[j, y] = -(1/n) (1[y_j = y] - N_y W[j, y])  (the sum over i of Eq. 14), whose columns
     sum to 0. N_y is the number of images of class y. With counts (n,), image i is an example of its
-    class counts[i] times (Eq. 19); N_y and 1/n then count it so.
+    class counts[i] times (Eq. 19); N_y and 1/n then count it so. With a queue, see `sample_of_q`.
     ValueError for labels that are not n of 0 .. K - 1 (on a GPU only their number is checked).
     """
-    xp = array_module(scores)
+    xp, n = array_module(scores), len(scores)
     own = own_class(scores, labels)  # (n, K): 1[y_i = y]
     own = own if counts is None else own * counts[:, None]
-    log_W = log_softmax(scores, axis=0)  # along each column
+    sample = sample_of_q(scores, queue)
+    log_W = log_softmax(sample, axis=0)  # along each column
     W = xp.exp(log_W)
-    loss = -(own * (log_W + math.log(len(scores)))).sum() / own.sum()  # Eq. 15
-    dscores = -(own - own.sum(axis=0) * W) / own.sum()  # Eq. 14
+    loss = -(own * (log_W[:n] + math.log(len(sample)))).sum() / own.sum()  # Eq. 15
+    mine = len(sample) / n * W[:n]  # exp f / (n Z): the batch stands for the whole sample
+    dscores = -(own - own.sum(axis=0) * mine) / own.sum()  # Eq. 14
     info = {"weights": W, "ess": effective_sample_size(W)}
     return loss, dscores.astype(scores.dtype, copy=False), info
 

@@ -135,12 +135,13 @@ def discriminative_loss(scores, labels):
     return total / len(scores)
 
 
-def generative_loss(scores, labels):
-    """Eq. 15: -(1/n) sum_i log( exp F[i, y_i] / mean_k exp F[k, y_i] )."""
-    n = len(scores)
+def generative_loss(scores, labels, queue=()):
+    """Eq. 15: -(1/n) sum_i log( exp F[i, y_i] / mean_k exp F[k, y_i] ), the mean over batch and
+    queue."""
+    n, sample = len(scores), [*scores, *queue]
     total = 0.0
     for i, y in enumerate(labels):
-        mean = sum(math.exp(scores[k, y]) for k in range(n)) / n
+        mean = sum(math.exp(row[y]) for row in sample) / len(sample)
         total -= math.log(math.exp(scores[i, y]) / mean)
     return total / n
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.data.idx import read_idx
+from app.data.images import Images
 from app.data.labels import labelled_and_not, rounds
 from app.data.load import layout, load
 from tests.conftest import idx_bytes
@@ -253,3 +254,16 @@ def test_labels_may_count_from_one(small_data):
     (small_data / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels)))
     with pytest.raises(ValueError, match=r"label 0 of test image 3 is .* expected 1 .. 10"):
         load(small_data)
+
+
+def test_images_held_out_are_each_in_one_part_only():
+    images = Images(np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1), np.arange(40) % 4, 4)
+    images = images.only(np.arange(4, 34))
+    (train, held), again = images.apart(12), images.apart(12)
+    assert (len(train), len(held)) == (18, 12)
+    np.testing.assert_array_equal(np.union1d(train.index, held.index), np.arange(4, 34))
+    np.testing.assert_array_equal(held.index, again[1].index)
+    np.testing.assert_array_equal(held.labels, held.index % 4)
+    assert set(held.labels) == set(range(4))
+    with pytest.raises(ValueError, match="--held-out 30: there are only 30 training images"):
+        images.apart(30)

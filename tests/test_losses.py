@@ -12,6 +12,7 @@ from losses.generative import (
     importance_weights,
     intercepts,
 )
+from losses.joint import joint_loss
 from losses.semi_supervised import semi_supervised_loss
 from nn.backend import to_host
 from tests import naive
@@ -57,6 +58,89 @@ def test_generative_gradient_is_eq_14_summed_over_the_batch(xp, case):
     np.testing.assert_allclose(weights.sum(axis=0), 1)
     np.testing.assert_allclose(weights, to_host(importance_weights(xp.asarray(scores))))
     np.testing.assert_allclose(to_host(info["ess"]), 1 / (weights**2).sum(axis=0))
+
+
+@st.composite
+def scores_labels_and_queue(draw):
+    scores, labels = draw(scores_and_labels())
+    m = draw(st.integers(1, 9))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return scores, labels, rng.standard_normal((m, scores.shape[1])) * np.abs(scores).max()
+
+
+@given(case=scores_labels_and_queue())
+def test_a_queue_is_a_constant_that_makes_the_sample_larger(xp, case):
+    """log p_y(x) / q(x) = f_y(x) - log Z_y. Finite differences, the queue fixed, of its two parts:
+    n images stand for all n + m, so log Z_y has (n + m) / n times the gradient of the batch."""
+    scores, labels, queue = case
+    n, m = len(scores), len(queue)
+
+    def log_p(part):
+        """sum_i of f_{y_i}(x_i), or of log Z_{y_i}, by loops."""
+        if part == "f":
+            return sum(scores[i, y] for i, y in enumerate(labels))
+        sample = np.concatenate([scores, queue])
+        return sum(np.log(sum(np.exp(row[y]) for row in sample) / (n + m)) for y in labels)
+
+    loss, dscores, info = generative_loss(
+        *map(xp.asarray, (scores, labels)), None, xp.asarray(queue)
+    )
+    assert float(loss) == pytest.approx(naive.generative_loss(scores, labels, queue), abs=1e-12)
+    f, log_Z = (
+        numerical_gradient(lambda part=part: log_p(part), scores, SMOOTH) for part in ("f", "log Z")
+    )
+    expected = -(f - (n + m) / n * log_Z) / n
+    np.testing.assert_allclose(to_host(dscores), expected, rtol=1e-6, atol=1e-8)
+    weights = to_host(info["weights"])
+    assert weights.shape == (n + m, scores.shape[1])
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+    np.testing.assert_allclose(to_host(info["ess"]), 1 / (weights**2).sum(axis=0))
+
+
+@given(case=scores_and_labels(), times=st.integers(1, 3))
+def test_a_queue_that_is_the_batch_again_changes_nothing_but_the_sample_size(xp, case, times):
+    scores, labels = map(xp.asarray, case)
+    alone = generative_loss(scores, labels)
+    again = generative_loss(scores, labels, queue=xp.concatenate(times * [scores]))
+    assert float(again[0]) == pytest.approx(float(alone[0]), abs=1e-12)
+    np.testing.assert_allclose(to_host(again[1]), to_host(alone[1]), atol=1e-14)
+    ess = [to_host(info["ess"]) for _, _, info in (alone, again)]
+    np.testing.assert_allclose(ess[1], (times + 1) * ess[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_empty_queue_is_todays_gg_to_the_bit(xp, dtype):
+    rng = np.random.default_rng(0)
+    scores = xp.asarray(rng.standard_normal((64, 10)).astype(dtype))
+    labels = xp.asarray(rng.integers(0, 10, 64))
+    own = labels[:, None] == xp.arange(10)
+    W = importance_weights(scores)
+    today = -(own - own.sum(axis=0) * W) / own.sum()  # Eq. 14 without any queue
+    for queue in (None, scores[:0]):
+        dscores = generative_loss(scores, labels, queue=queue)[1]
+        assert dscores.dtype == dtype
+        np.testing.assert_array_equal(to_host(dscores), to_host(today.astype(dtype)))
+
+
+@given(case=scores_labels_and_queue(), weight=st.sampled_from([0, 0.2, 1, 3]))
+def test_the_joint_loss_is_the_sum_of_both(xp, case, weight):
+    scores, labels, queue = map(xp.asarray, case)
+    dg, gg = discriminative_loss(scores, labels), generative_loss(scores, labels, None, queue)
+    loss, dscores, info = joint_loss(scores, labels, weight, queue)
+    assert float(loss) == pytest.approx(float(dg[0]) + weight * float(gg[0]))
+    np.testing.assert_allclose(to_host(dscores), to_host(dg[1] + weight * gg[1]), atol=1e-15)
+    assert info.keys() == {"posterior", "weights", "ess"}
+
+
+def test_the_joint_gradient_equals_differences(xp):
+    rng = np.random.default_rng(2)
+    scores, labels = rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
+
+    def loss():
+        return float(joint_loss(xp.asarray(scores), xp.asarray(labels), 0.7)[0])
+
+    dscores = to_host(joint_loss(xp.asarray(scores), xp.asarray(labels), 0.7)[1])
+    assert relative_error(dscores, numerical_gradient(loss, scores, SMOOTH)) < TOLERANCE
 
 
 @given(case=scores_and_labels(), shift=st.floats(-50, 50))

@@ -17,7 +17,7 @@ from app.options.visualize_settings import complete
 from app.pictures import attempt
 from app.pictures.canvas import COLOURS, save_figure, sheet
 from app.pictures.curves import training_curves
-from app.pictures.errors import error_plot, label_plot
+from app.pictures.errors import error_plot, errors_and_curves, label_plot
 from app.pictures.heat_maps import heat_maps
 from app.pictures.images import CONTRAST, Block, ImageTable, film, image_table, panels
 from app.pictures.of_runs import reference_and_heat, unit_names
@@ -205,6 +205,15 @@ def every_figure(folder, name=LONG, suffix="png"):
         "curves": training_curves(rows, name, at("curves")),
         "one stage": training_curves(rows[:2], name, at("one stage")),
         "errors": error_plot({name[:8]: errors}, {name[:8]: {"DG": 1.03}}, at("errors")),
+        "errors and curves": errors_and_curves(
+            {"GG+DG, queue": [25.0, 24.0], "joint": [23.0]},
+            {
+                kind: {"epoch": [1, 2, 3], "error": [60.0, 40.0, x], "ess": [0.9, 0.4, 0.2]}
+                for kind, x in (("GG+DG, queue", 24.5), ("joint", 23.0))
+            },
+            name[:8],
+            at("errors and curves"),
+        ),
         "labels": label_plot({name[:30]: {100: [3.0, 2.0], 1000: [1.0, 2.0]}}, at("labels")),
         "heat": heat_maps(
             {"F\nof three": rng.random((64, 10)) - 0.5, "W": rng.random((64, 10))},

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 
 from app.formats.npz import save_npz
+from app.paper.errors import comparison, error, history, paired
 from app.paper.figures import CLASSES, as_table, result_of, samples_of
 from app.paper.jobs import Job, why
-from app.paper.tables import comparison, error
+from app.paper.natural import options, short
 from app.runs.folder import write_json
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command
+from tests.test_cifar import cifar_folder
 
 NAMES = (ROOT / "assets" / "imagenet-classes.txt").read_text().splitlines()
 
@@ -47,7 +50,7 @@ def test_a_killed_table_goes_on_where_it_was(tmp_path, small_data):
         "GG+DG": 2,
     }
     told = f"Differs from the paper: the images of {small_data} instead of MNIST."
-    for word in ("| LeNet | GG+DG |  |", "standard errors of the difference", "quick", told):
+    for word in ("| LeNet | GG+DG |  |", "standard errors of the paired", "quick", told):
         assert word in result.stdout
     assert (tmp_path / "r" / "quick" / "table1.png").stat().st_size > 5000
     again = run(*asked)
@@ -55,6 +58,53 @@ def test_a_killed_table_goes_on_where_it_was(tmp_path, small_data):
     assert again.stdout == result.stdout
     other = run("table1", "--quick", "--seeds", 2, "--out", tmp_path / "r")
     assert_one_line_at_the_end(other, "was made with data", "choose another --out")
+
+
+def test_natural_images(tmp_path):
+    """CIFAR-10's files: rates by held-out images, written down before a test image is looked at."""
+    folder = cifar_folder(tmp_path / "cifar", np.random.default_rng(0), count=60)
+    asked = ["table2", "--quick", "--data", folder, "--out", tmp_path / "r"]
+    process = subprocess.Popen(command("reproduce.py", *asked), stderr=subprocess.DEVNULL)
+    out = tmp_path / "r" / "quick"
+    while not (out / "table2-rates.json").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for settings in out.glob("table2/*/settings.json"):  # none has looked at the test images
+        made = json.loads(settings.read_text())
+        assert made["held_out"] == (12 if "rate-" in str(settings) else None)
+    assert not [path for path in out.glob("table2/*/model.npz") if "rate-" not in str(path)]
+    rates = (out / "table2-rates.json").read_text()
+    result = run(*asked)
+    assert result.returncode == 0, result.stderr
+    assert (out / "table2-rates.json").read_text() == rates
+    numbers = json.loads((out / "table2.json").read_text())
+    chosen = {kind: found["rate"] for kind, found in numbers["rates"].items()}
+    assert numbers["rates"] == json.loads(rates)
+    for kind, found in numbers["rates"].items():
+        tried = found["held-out errors"]
+        assert tried[f"{found['rate']:g}"] == min(tried.values())
+        made = json.loads(
+            (out / "table2" / f"{short(kind)}-batch256-seed0/settings.json").read_text()
+        )
+        assert (made["lr"], made["epochs"], made["held_out"]) == (chosen[kind], 3, None)
+        if made["mode"] == "ggdg":
+            assert made["switch_epoch"] == 2
+            assert made["finetune_lr"] == pytest.approx(0.3 * chosen[kind])
+        assert len(numbers["errors"][kind]) == 1
+        assert len(numbers["by epoch"][kind]["ess"]) == 3
+    assert numbers["errors with batch 64"].keys() == {"DG", "GG", "GG+DG"}
+    assert "| GG+DG, queue | " in result.stdout
+    assert "23 runs, 0.0 hours" in result.stdout
+    assert (out / "table2.png").stat().st_size > 10_000
+
+
+def test_the_schedule_has_the_papers_proportions():
+    asked = dict(pairwise(map(str, options("GG+DG", 0.002, 42, 50_000, 256))))
+    assert (asked["--epochs"], asked["--switch-epoch"]) == ("42", "27")  # 70 and 45 in the paper
+    assert asked["--lr-step"] == str(12 * 196)  # 196 batches an epoch; the paper: 20 epochs
+    assert asked["--finetune-lr"] == "0.0006"
 
 
 def test_table3_on_small_data(tmp_path, small_data):
@@ -140,15 +190,19 @@ def test_what_ended_a_run_is_said(tmp_path):
     "text",
     [
         "",
-        "epoch,test_error_eq6\n",
+        "epoch,test_error_eq6,ess,seconds\n",
         "a,b\n1,2\n",
-        "epoch,test_error_eq6\n2,nan\n",
-        "epoch,test_error_eq6\n2,-1\n",
-        "epoch,test_error_eq6\n1,5\n",
+        "epoch,test_error_eq6\n1,7\n2,5.5\n",
+        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,nan,1,9\n",
+        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,-1,1,9\n",
+        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,1,1.5,9\n",
+        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,1,1,inf\n",
+        "epoch,test_error_eq6,ess,seconds\n1,5,1,9\n",
+        "epoch,test_error_eq6,ess,seconds\n2,5,1,9\n",
         "\0",
         "x\n" * 99,
-        "epoch,test_error_eq6\n2\n",
-        "epoch,test_error_eq6\n2,fast\n",
+        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2\n",
+        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,fast,1,9\n",
     ],
 )
 def test_metrics_that_are_not_sound(tmp_path, text):
@@ -156,8 +210,12 @@ def test_metrics_that_are_not_sound(tmp_path, text):
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(ValueError, match="metrics.csv does not end with the test error of epoch 2"):
         error(job)
-    (tmp_path / "metrics.csv").write_text("epoch,test_error_eq6\n1,7\n2,5.5\n")
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,5.5,0.5,8\n"
+    )
     assert error(job) == 5.5
+    expected = {"epoch": [1, 2], "error": [7, 5.5], "ess": [1, 0.5], "seconds": [9, 8]}
+    assert history(job) == expected
 
 
 def test_results_that_are_not_sound(tmp_path):
@@ -247,7 +305,14 @@ def test_classes_of_the_figures_are_imagenets():
     assert {name for names in CLASSES.values() for name in names} <= set(NAMES)
 
 
-def test_comparison_in_standard_errors():
-    text = comparison([0.7, 0.8], [0.9, 1.0])  # each sd 0.0707, so a standard error of 0.0707
-    assert text == "GG+DG is 0.200 below DG: 2.8 standard errors of the difference"
-    assert comparison([0.9, 1.0], [0.7, 0.8]).startswith("GG+DG is 0.200 above DG: 2.8")
+def test_comparison_in_standard_errors_of_paired_differences():
+    # Both seeds differ by 0.2 and 0.3: the mean is 0.25, its standard error 0.05.
+    assert paired([0.7, 0.8], [0.9, 1.1]) == pytest.approx((-0.25, 0.05))
+    told = "5.0 standard errors of the paired differences, 2 seeds"
+    assert comparison([0.7, 0.8], [0.9, 1.1]) == f"GG+DG is 0.250 ± 0.050 below DG: {told}"
+    above = comparison([0.9, 1.1], [0.7, 0.8], "GG", "joint")
+    assert above == f"GG is 0.250 ± 0.050 above joint: {told}"
+    assert comparison([0.7], [0.9]) == "GG+DG is 0.20 below DG, one seed"
+    assert comparison([0.7], [0.7]) == "GG+DG is equal to DG: 0.70"
+    with pytest.raises(ValueError, match="zip"):
+        comparison([0.7, 0.8], [0.9])

@@ -12,20 +12,20 @@ import pytest
 
 from app.data.images import Images
 from app.formats.npz import load_npz
-from app.options.train_settings import DEFAULTS, complete
+from app.options.train_settings import DEFAULTS, LATER, complete
 from app.runs.folder import RunFolder
 from app.runs.resume import restore_training, training_state
 from app.runs.training import Training
 from fast.cpu.threads import BLAS_VARIABLES
 from fast.device import gpu_problem
-from losses.generative import intercepts
+from losses.generative import effective_sample_size, importance_weights, intercepts
 from nn.dropout import Dropout
 from nn.linear import Linear
 from nn.network import Network
 from nn.relu import ReLU
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, rows, same_weights, until_finished
-from train import run_epoch, show
+from train import net_and_data, run_epoch, show
 
 
 def run(*options, **how):
@@ -102,18 +102,28 @@ def small_images(request):
     return Images(images.astype(np.uint8), labels, 3, size=(4, 4))
 
 
-def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"switch_epoch": 1},
+        {"switch_epoch": 2, "gg_queue": 40},  # not a multiple of the batch
+        {"mode": "joint", "gg_weight": 0.3, "gg_queue": 10},  # less than a batch
+    ],
+    ids=["GG+DG", "queue", "joint"],
+)
+def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images, given):
     """Every step of GG and DG, dropout included, is the same after a checkpoint and a restore."""
-    whole = small_training(small_images, epochs=3, switch_epoch=1)
+    small = partial(small_training, small_images, epochs=3, **given)
+    whole = small()
     run = RunFolder(tmp_path / "run")
     run.create({})
     while whole.epoch <= 3:
         run_epoch(whole, run, [])
-    resumed = small_training(small_images, epochs=3, switch_epoch=1)
+    resumed = small()
     while resumed.epoch <= 3:
         run_epoch(resumed, run, ["a signal"])  # one step, then stop
         run.save_checkpoint(*training_state(resumed))
-        resumed = small_training(small_images, epochs=3, switch_epoch=1)
+        resumed = small()
         run.load_checkpoint(partial(restore_training, resumed))
         if resumed.batch == 5:
             run_epoch(resumed, run, [])  # only the end of the epoch is left
@@ -122,6 +132,98 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images):
         np.testing.assert_array_equal(w, resumed.network.params()[name])
     for a, b in zip(whole.rows, resumed.rows, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_modes_of_one_seed_start_alike_and_see_the_same_images(small_data):
+    """Errors of one seed by two modes are a pair: initial weights and batches are the same."""
+    modes = [{"mode": "dg"}, {"mode": "gg"}, {"mode": "ggdg"}, {"mode": "gg", "gg_queue": 50}]
+    modes += [{"mode": "joint"}, {"mode": "ggdg", "switch_epoch": 1}]
+    seen = {}
+    for seed in (3, 4):
+        for given in modes:
+            given = {"epochs": 3, "batch_size": 32, "seed": seed, "held_out": 10, **given}
+            settings = complete({"data": str(small_data), "threads": 1, **given})
+            network, train, test = net_and_data(settings)
+            assert (len(train), len(test)) == (86, 10)
+            weights = {name: w.copy() for name, w in network.params().items()}
+            training, batches = Training(settings, network, train, test, np), []
+            while training.epoch <= 3:
+                for batch in training.batches():
+                    batches.append(training.read_batch(batch))
+                    training.step(*batches[-1])
+                training.end_epoch()
+            expected_weights, expected = seen.setdefault(seed, (weights, batches))
+            for name, w in expected_weights.items():
+                np.testing.assert_array_equal(weights[name], w)
+            for a, b in zip(expected, batches, strict=True):
+                np.testing.assert_array_equal(a[0], b[0])
+                np.testing.assert_array_equal(a[1], b[1])
+    one, other = (batches for _, batches in seen.values())
+    assert any((a[1] != b[1]).any() for a, b in zip(one, other, strict=True))
+
+
+def test_a_queue_holds_the_newest_scores(small_images):
+    """The ESS that is told is a share of batch and queue, n + m images."""
+    training = small_training(small_images, mode="gg", gg_queue=40, batch_size=16)
+    scores, shares, bottom_up = np.empty((0, 3), np.float32), [], training.engine.bottom_up
+
+    def remembering(x, train=False):
+        nonlocal scores
+        found = bottom_up(x, train=train)
+        scores = np.concatenate([found, scores])
+        return found
+
+    training.engine.bottom_up = remembering
+    for batch, (before, after) in enumerate([(0, 16), (16, 32), (32, 40), (40, 40)]):
+        training.step(*training.read_batch(batch))
+        assert training.queued == after
+        np.testing.assert_array_equal(training.queue[:after], scores[:after])
+        sample = scores[: 16 + before]
+        shares.append(effective_sample_size(importance_weights(sample)) / len(sample))
+        np.testing.assert_allclose(training.tally.ess, np.mean(shares, axis=0), rtol=1e-5)
+
+
+def test_joint_trains_the_bias(small_images):
+    """DG gives each class a bias, so argmax f is the class: no intercepts are added."""
+    training = small_training(small_images, mode="joint", epochs=2)
+    while training.epoch <= 2:
+        run_epoch(training, RunFolder("unused"), [])
+    assert [row["stage"] for row in training.rows] == ["joint", "joint"]
+    assert all(row["test_error"] == row["test_error_eq6"] for row in training.rows)
+    assert training.network.params()["fc2.b"].all()
+
+
+def test_held_out_images_are_not_learned_from(tmp_path, small_data):
+    result = run("--data", small_data, "--held-out", 16, "--epochs", 2, "--out", tmp_path / "r")
+    assert result.returncode == 0, result.stderr
+    assert "80 images" in result.stdout
+    assert "held-out error" in result.stdout
+    assert "held-out error" in result.stderr
+    assert "test error" not in result.stdout + result.stderr
+    for row in rows(tmp_path / "r"):
+        assert float(row["test_error"]) * 16 / 100 == pytest.approx(
+            round(float(row["test_error"]) * 16 / 100)
+        )
+
+
+def test_runs_made_before_an_option_was_there(tmp_path, small_data):
+    """A file without the later settings is of a run with their defaults, and goes on."""
+    options = ["--data", small_data, "--epochs", 3, "--batch-size", 8, "--threads", 1]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    small = net_and_data(complete({"data": str(small_data), "threads": 1}))
+    settings = complete(
+        {"data": str(small_data), "epochs": 3, "batch_size": 8, "threads": 1, "device": "cpu"}
+    )
+    old = {name: value for name, value in settings.items() if name not in LATER}
+    run_folder = RunFolder(tmp_path / "old")
+    run_folder.create(old)
+    training = Training(settings, *small, np)
+    run_epoch(training, run_folder, [])
+    run_folder.save_checkpoint(*training_state(training))
+    os.close(run_folder.lock)
+    result = run("--resume", tmp_path / "old")
+    assert result.returncode == 0, result.stderr
+    same_weights(tmp_path / "whole", tmp_path / "old")
 
 
 def test_intercepts_are_in_the_bias_after_gg(small_images):
@@ -280,8 +382,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
         (["--switch-ess", "2"], ["--switch-ess", "at most 1"]),
         (["--epochs", "5", "--switch-epoch", "5"], ["leaves none for dg"]),
         (["--mode", "dg", "--switch-ess", "0.3"], ["goes with --mode ggdg"]),
+        (["--mode", "gg", "--gg-weight", "0.3"], ["--gg-weight goes with --mode joint only"]),
+        (["--mode", "dg", "--gg-queue", "9"], ["--gg-queue goes with gg, ggdg and joint"]),
+        (["--labels", "50", "--gg-queue", "9"], ["neither --mode joint nor --gg-queue"]),
+        (["--held-out", "60000"], ["--held-out 60000: there are only 60000 training images"]),
         (["--data", "/no/such/folder"], ["no such folder: /no/such/folder"]),
-        (["--data", str(ROOT / "docs")], ["found images/, derivations.md", "expected MNIST"]),
+        (["--data", str(ROOT / "docs")], ["found images/, ", "expected MNIST"]),
         (["--classes", "8"], ["label 9 of training image", "out of range"]),
         (["--limit", "5"], ["no training image of class"]),
         (["--out", "/proc/nowhere"], ["/proc/nowhere"]),

@@ -52,6 +52,7 @@ def test_settings_that_are_no_file(tmp_path):
         ("train", {"net": "alexnet", "pixel_mean": [1.0, 2.0, 3.0], "skip_broken": True}),
         ("train", {"lr_policy": "step", "lr_step": 7, "switch_ess": 0.2, "limit": 50}),
         ("train", {"filler": "xavier-caffe2014", "data": "/some/where"}),
+        ("train", {"mode": "joint", "gg_weight": 0.3, "gg_queue": 50, "held_out": 9}),
         ("visualize", {}),
         ("visualize", {"sampler": "ascent", "unit": [1, 7], "film": True}),
         ("visualize", {"sampler": "langevin", "layer": "conv1"}),

@@ -138,6 +138,16 @@ class Images:
         """`count` of the images, evenly spaced, or all if there are no more."""
         return self.only(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
 
+    def apart(self, count: int) -> tuple["Images", "Images"]:
+        """(all others, `count` drawn at random), to be tested on instead of test images.
+
+        The same ones at any time. ValueError if no others would be left.
+        """
+        if count >= len(self):
+            raise ValueError(f"--held-out {count}: there are only {len(self)} training images")
+        shuffled = np.random.default_rng(0).permutation(len(self))
+        return self.only(np.sort(shuffled[count:])), self.only(np.sort(shuffled[:count]))
+
     def only(self, index: Any) -> "Images":
         """These of the images, without a copy of them."""
         return replace(self, labels=self.labels[index], index=self.index[index])

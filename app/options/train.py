@@ -8,6 +8,7 @@ from app.console import OneLineParser, absolute_path, number, warn
 from app.options.common import add_machine, add_net, add_output
 from app.options.train_settings import (
     DEFAULTS,
+    LATER,
     NET_DEFAULTS,
     SAMPLES,
     complete,
@@ -22,6 +23,9 @@ examples:
   python train.py                                   the paper's GG+DG run: LeNet on MNIST
   python train.py --mode dg --epochs 3              a first try in half a minute
   python train.py --switch-ess 0.2                  let the effective sample size end GG
+  python train.py --mode joint --gg-weight 0.5      both gradients at every step
+  python train.py --gg-queue 1024                   GG over 64 images and 1,024 earlier ones
+  python train.py --held-out 5000 --lr 0.02         try a rate without looking at the test images
   python train.py --data my-folder --classes 26     other images in MNIST's format
   python train.py --net alexnet --data imagenet     images in train/CLASS/ and val/CLASS/
   python train.py --net cifar10-quick --data cifar  CIFAR-10's binary files
@@ -66,8 +70,9 @@ def parser() -> OneLineParser:
     p = OneLineParser(
         prog="train.py",
         description="Train a ConvNet by the discriminative gradient (dg), the generative gradient\n"
-        "(gg), gg as pre-training for dg (ggdg), or the generative gradient with samples of the\n"
-        "model itself (samples). Defaults are the paper's settings; samples are not in the paper.",
+        "(gg), gg as pre-training for dg (ggdg), both at once (joint), or the generative gradient\n"
+        "with samples of the model itself (samples). Defaults are the paper's settings; joint and\n"
+        "samples are not in the paper.",
         epilog=EPILOG,
     )
 
@@ -85,9 +90,26 @@ def parser() -> OneLineParser:
     add_net(option)
     option(
         "--mode",
-        "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg; samples: gg with "
-        "chains of the model instead of weights, by Adam",
-        choices=["dg", "gg", "ggdg", "samples"],
+        "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg; joint: dg + w gg at "
+        "every step; samples: gg with chains of the model instead of weights, by Adam. Runs of one "
+        "seed start from the same weights and see the same images in the same order, whatever the "
+        "mode",
+        choices=["dg", "gg", "ggdg", "joint", "samples"],
+    )
+    option(
+        "--gg-weight",
+        "joint: w, how much gg counts beside dg",
+        type=number(float, low=0, high=1e6),
+        metavar="W",
+    )
+    option(
+        "--gg-queue",
+        "gg compares the images of a batch with the M images before them, too, whose scores are "
+        "kept as they were. A batch of n stands for all images there are; with more of them the "
+        "importance weights rest on more than a few images. ESS is then a share of n + M. With 0, "
+        "the batch alone",
+        type=number(int, low=0, high=10**6),
+        metavar="M",
     )
     option(
         "--epochs",
@@ -105,7 +127,7 @@ def parser() -> OneLineParser:
     option(
         "--switch-ess",
         "ggdg: go to dg earlier, once the importance weights' effective sample "
-        "size falls below this share of the batch, on average over an epoch",
+        "size falls below this share of the batch (and its queue), on average over an epoch",
         type=number(float, above=0, high=1),
         metavar="X",
     )
@@ -167,6 +189,13 @@ def parser() -> OneLineParser:
         "--limit",
         "use only N training images: the first, or evenly spaced in train/CLASS/",
         type=number(int, low=2, high=10**9),
+        metavar="N",
+    )
+    option(
+        "--held-out",
+        "test on N of the training images, which are then not learned from, and leave the test "
+        "images alone: for choosing a rate. They are drawn at random, the same for every seed",
+        type=number(int, low=1, high=10**9),
         metavar="N",
     )
     option(
@@ -257,6 +286,8 @@ def parse(argv: list[str] | None) -> Settings:
 
 def checked(settings: Settings) -> Settings:
     """The settings of a file, held to all that a command line is held to; else ValueError."""
+    if isinstance(settings, dict):
+        settings = {name: DEFAULTS[name] for name in LATER} | settings
     if not isinstance(settings, dict) or settings.keys() != DEFAULTS.keys():
         raise ValueError("holds the settings of another program")
     settings = parser().checked(settings, DEFAULTS)

@@ -14,6 +14,8 @@ DEFAULTS = {
     "batch_size": 64,
     "lr": 0.01,
     "finetune_lr": 0.003,
+    "gg_weight": 1.0,
+    "gg_queue": 0,
     "momentum": 0.9,
     "weight_decay": 0.0005,
     "lr_policy": "inv",
@@ -28,6 +30,7 @@ DEFAULTS = {
     "data": None,
     "classes": None,
     "limit": None,
+    "held_out": None,
     "labels": None,
     "unlabeled_weight": 0.1,
     "reference": "data",
@@ -77,7 +80,16 @@ NET_DEFAULTS = {
 ONLY_GGDG = ("switch_epoch", "switch_ess", "finetune_lr")
 ONLY_SAMPLES = ("reference", "chains", "trajectories", "leapfrog_steps", "acceptance", "rebirth")
 ONLY_SAMPLES = *ONLY_SAMPLES, "dg_weight"
-ONLY_WITH_OTHERS = ("filler", "unlabeled_weight", "lr_step", *ONLY_GGDG, *ONLY_SAMPLES)  # settings
+ONLY_WITH_OTHERS = (  # settings that go with some others, not with all
+    "filler",
+    "unlabeled_weight",
+    "lr_step",
+    "gg_weight",
+    *ONLY_GGDG,
+    *ONLY_SAMPLES,
+)
+# Runs made before there were these had their defaults.
+LATER = ("gg_weight", "gg_queue", "held_out", "format", *ONLY_SAMPLES)
 
 
 def defaults_of(given: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +119,12 @@ def complete(given: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("--unlabeled-weight goes with --labels only")
     if settings["mode"] == "dg" and "unlabeled_weight" in given:
         raise ValueError("--unlabeled-weight goes with gg and ggdg only: dg has no use for them")
+    if settings["mode"] != "joint" and "gg_weight" in given:
+        raise ValueError("--gg-weight goes with --mode joint only")
+    if settings["gg_queue"] and settings["mode"] in ("dg", "samples"):
+        raise ValueError("--gg-queue goes with gg, ggdg and joint: no others weigh images")
+    if settings["labels"] is not None and (settings["gg_queue"] or settings["mode"] == "joint"):
+        raise ValueError("--labels goes with neither --mode joint nor --gg-queue")
     if settings["lr_policy"] != "step" and "lr_step" in given:
         raise ValueError("--lr-step goes with --lr-policy step only")
     if settings["labels"] is not None and "epochs" not in given:

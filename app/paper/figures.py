@@ -11,8 +11,8 @@ from app.formats.net import is_onnx
 from app.formats.npz import load_npz
 from app.options.visualize import parse
 from app.options.visualize_settings import complete
+from app.paper.errors import Report
 from app.paper.jobs import Job, run_all
-from app.paper.tables import Report
 from app.pictures.of_runs import reference_and_heat, unit_names
 from app.runs.checks import is_number
 from app.runs.node import STAGES, growing, load_network

@@ -1,19 +1,13 @@
 """Tables 1 to 3: test errors of DG, GG and GG+DG, with all labels and with few."""
 
-import csv
-import io
-import math
-import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from app.data.cifar import is_cifar
 from app.data.folder import class_names, is_image_folder
-from app.files import read_text
-from app.paper.jobs import Job, run_all
+from app.paper import natural
+from app.paper.errors import Report, cell, comparison, measure, training_job
 
-Report = tuple[list[str], dict, Callable[[Path], None]]  # Markdown, all numbers, what draws them
 MODES = {"DG": "dg", "GG": "gg", "GG+DG": "ggdg"}
 LABELS = {"mnist": [100, 300, 1000, 3000, 10_000], "imagenet": [50_000, 100_000, 300_000]}
 COLUMNS = {  # of table 3: the end of a run's folder, options of train.py
@@ -30,73 +24,16 @@ def is_imagenet(folder: str | Path) -> bool:
     return train.is_dir() and len(class_names(train)) == 1000
 
 
-def training_job(folder: Path, settings: Any, seed: int, *options: Any) -> Job:
-    """A run of train.py. Several run side by side: one thread each is faster than sharing."""
-    common = ["--seed", seed, "--device", settings.device, "--threads", 1]
-    data = ["--data", settings.data] if settings.data else []
-    return Job("train.py", [*options, *data, *common], folder)
-
-
-def error(job: Job) -> float:
-    """The test error (%) after the last epoch, of the classifier of Eq. 6."""
-    file = job.folder / "metrics.csv"
-    try:
-        *_, last = csv.DictReader(io.StringIO(read_text(file)))
-        epoch, found = int(last["epoch"]), float(last["test_error_eq6"])
-    except (ValueError, LookupError, TypeError, csv.Error):
-        epoch, found = 0, math.nan
-    if epoch != job.settings["epochs"] or not 0 <= found <= 100:
-        raise ValueError(
-            f"{file} does not end with the test error of epoch {job.settings['epochs']}: remove "
-            f"{job.folder} to run it anew"
-        )
-    return found
-
-
-def measure(jobs: dict, title: str, settings: Any) -> dict:
-    """{row: {column: [an error for each seed]}} of {(row, column): [a job for each seed]}."""
-    every = [job for group in jobs.values() for job in group]
-    run_all(every, title, settings.device)
-    found = {}
-    for (row, column), group in jobs.items():
-        found.setdefault(row, {})[column] = [error(job) for job in group]
-    return found
-
-
-def mean_and_sd(errors: list[float]) -> tuple[float, float]:
-    spread = statistics.stdev(errors) if len(errors) > 1 else math.nan
-    return statistics.mean(errors), spread
-
-
-def cell(errors: list[float]) -> str:
-    """Mean and standard deviation over the seeds, as text."""
-    mean, spread = mean_and_sd(errors)
-    return f"{mean:.2f}" + (f" ± {spread:.2f}" if len(errors) > 1 else "")
-
-
-def comparison(better: list[float], worse: list[float]) -> str:
-    """How many standard errors of the difference lie between two means, in words."""
-    (a, sd_a), (b, sd_b) = mean_and_sd(better), mean_and_sd(worse)
-    if a == b:
-        return f"GG+DG is equal to DG: {a:.2f}"
-    if len(better) < 2:
-        return f"GG+DG is {abs(b - a):.2f} {'below' if a < b else 'above'} DG, one seed"
-    standard_error = math.sqrt(sd_a**2 / len(better) + sd_b**2 / len(worse))
-    times = abs(b - a) / standard_error if standard_error else math.inf
-    where = "below" if a < b else "above"
-    return f"GG+DG is {abs(b - a):.3f} {where} DG: {times:.1f} standard errors of the difference"
-
-
 def table1(settings: Any) -> Report:
     """MNIST: test errors of LeNet trained by DG, GG and GG+DG."""
     published = {} if settings.data else {"LeNet": {"DG": 1.03, "GG": 0.85, "GG+DG": 0.78}}
     differs = [f"the images of {settings.data} instead of MNIST"] if settings.data else []
-    found = by_mode("table1", {"LeNet": ["--net", "lenet"]}, settings, 5)
+    found = by_mode("table1", {"LeNet": ["--net", "lenet"]}, settings, 10)
     return mode_report(found, published, differs)
 
 
 def table2(settings: Any) -> Report:
-    """ImageNet (--data): AlexNet and ZeilerFergusNet; CIFAR-10 or MNIST where that is not given."""
+    """ImageNet (--data): AlexNet and ZeilerFergusNet; CIFAR-10, or MNIST without --data."""
     if settings.data and is_image_folder(settings.data):
         nets = {"AlexNet": ["--net", "alexnet"], "ZeilerFergusNet": ["--net", "zeilerfergus"]}
         published = {
@@ -107,8 +44,7 @@ def table2(settings: Any) -> Report:
         if not is_imagenet(settings.data):
             published, differs = {}, [f"the images of {settings.data} instead of ImageNet"]
     elif settings.data and is_cifar(settings.data):
-        nets, published = {"cifar10-quick": ["--net", "cifar10-quick"]}, {}
-        differs = ["CIFAR-10 and Caffe's cifar10-quick instead of ImageNet"]
+        return natural.protocol(settings)
     else:
         nets, published = {"LeNet": ["--net", "lenet"]}, {}
         images = f"the images of {settings.data}" if settings.data else "MNIST"

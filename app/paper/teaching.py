@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from app.data.load import load
 from app.formats.net import open_network
-from app.paper.tables import Report
+from app.paper.errors import Report
 from fast import engine
 from fast.cpu.threads import cores
 from losses.discriminative import discriminative_loss

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.pictures.canvas import COLOURS, PAGE, Figure, log_scale, save_figure, sheet
 
-STAGES = {"GG": COLOURS[1], "DG": COLOURS[0]}
+STAGES = {"GG": COLOURS[1], "DG": COLOURS[0], "joint": COLOURS[2]}
 
 
 def training_curves(rows: list[dict], heading: str, path: str | Path) -> Figure:
@@ -37,7 +37,7 @@ def training_curves(rows: list[dict], heading: str, path: str | Path) -> Figure:
     for stage, own in stages.items():
         numbers = [100 * row["ess"] for row in own]
         ess.plot([r["epoch"] for r in own], numbers, ".-", color=STAGES[stage], label=stage)
-    ess.set_title("effective sample size\n(% of batch)")
+    ess.set_title("effective sample size\n(% of the sample)")
     ess.set_ylim(bottom=0)
     ess.legend()
     for axis in axes:

@@ -67,6 +67,8 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
         need(state[name] == expected, f"{name} is {state[name]!r}, expected {expected!r}")
     for name, most in (("guessed", images), ("right", images), ("it", 10**18)):
         need(is_count(state[name], most), f"{name} is {state[name]!r}")
+    queued = state.get("queued", 0)
+    need(is_count(queued, s["gg_queue"]), f"queued is {queued!r}")
     for name, low in (("loss_sum", -math.inf), ("seconds", 0)):
         need(is_number(state[name], low), f"{name} is {state[name]!r}")
     ess = state["ess_sum"]

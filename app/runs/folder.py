@@ -103,7 +103,10 @@ class RunFolder:
             if "state" not in arrays:
                 raise ValueError("it has no state")
             state = parse_json(str(arrays.pop("state")), "state")  # Python writes floats exactly
-            if not isinstance(state, dict) or state.pop("settings", None) != self.settings:
+            if not isinstance(state, dict) or not isinstance(state.get("settings"), dict):
+                raise ValueError("it has other settings")
+            made = state.pop("settings")  # a run made before an option was added lacks it
+            if self.settings | made != self.settings:
                 raise ValueError("it has other settings")
             restore(arrays, state)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:

@@ -22,6 +22,8 @@ def training_state(training: Training) -> tuple[dict, dict]:
     tally = training.tally
     rest = {name: getattr(training, name) for name in PLAIN}
     rest |= {name: getattr(tally, name) for name in tally.COUNTS}
+    if len(training.queue):
+        arrays["queue"], rest["queued"] = to_host(training.queue), training.queued
     return arrays, rest | {"ess_sum": list(tally.ess_sum)}
 
 
@@ -36,6 +38,9 @@ def restore_training(training: Training, arrays: dict, rest: dict) -> None:
         V[...] = to_device(arrays[f"V/{name}"], training.xp)
     further = {k[8:]: v for k, v in arrays.items() if k.startswith("further/")}
     training.restore_further(further)
+    if len(training.queue):
+        training.queue[...] = to_device(arrays["queue"], training.xp)
+        training.queued = rest["queued"]
     for name in PLAIN:
         setattr(training, name, rest[name])
     for name in training.tally.COUNTS:

@@ -173,6 +173,7 @@ class SampledTraining(Training):
     def start_stage(self, stage: str, lr: float) -> None:
         s = self.settings
         self.stage, self.lr, self.it = stage, lr, 0
+        self.queue, self.queued = (), 0  # of GG: no images wait here
         self.sgd = Adam(self.network, s["momentum"], s["weight_decay"])
 
     def new_tally(self) -> SampledTally:

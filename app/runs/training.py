@@ -11,6 +11,7 @@ from app.runs.tally import Tally
 from fast import engine, record
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
+from losses.joint import joint_loss
 from losses.semi_supervised import semi_supervised_loss
 from nn.backend import to_device
 from nn.dropout import Dropout
@@ -20,7 +21,9 @@ from nn.sgd import POLICIES, SGD
 
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
 MOST_RETURNS = 8  # to a good checkpoint, in --mode samples, each to half the rate
-STAGES = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"], "samples": ["samples"]}
+STAGES = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"], "joint": ["joint"]}
+STAGES |= {"samples": ["samples"]}
+TRAINS_BIAS = "DG", "joint"  # the bias of the last layer is then the intercept
 
 
 def bias_of_scores(network):
@@ -58,36 +61,45 @@ class Training:
         self.start_stage(STAGES[settings["mode"]][0], settings["lr"])
         self.start_epoch()
 
-    def learn(self, x, labels, lr, known):
+    def learn(self, x, labels, lr, known, queued):
         """One step: the scores of a batch, the loss and its gradient, and the update.
 
-        known: how many of the images have a label; they come first. Returns an array of what the
-        loss layer tells, see Tally.
+        known: how many of the images have a label; they come first. queued: how many scores are
+        in the queue. Returns an array of what the loss layer tells, see Tally.
         """
         scores = self.engine.bottom_up(x, train=True)  # (n, K)
-        loss, dscores, info = self.loss(scores, labels, known)
+        loss, dscores, info = self.loss(scores, labels, known, self.queue[:queued])
+        if self.stage != "DG" and len(self.queue):  # the newest come first, the oldest fall out
+            self.queue[...] = self.xp.concatenate([scores, self.queue])[: len(self.queue)]
         if self.xp is not np or math.isfinite(loss):  # a GPU is not waited for
             self.engine.learn(dscores, self.sgd, lr)  # top-down, then w -= V
-        return self.numbers(loss, info, scores, labels, known)
+        share = len(labels) / (len(labels) + queued)
+        return self.numbers(loss, info, scores, labels, known, share)
 
-    def loss(self, scores, labels, known):
+    def loss(self, scores, labels, known, queue):
         """All that tells GG from DG while training: the loss layer above the same two passes."""
         if self.stage == "DG":
             return discriminative_loss(scores, labels)
+        if self.stage == "joint":
+            return joint_loss(scores, labels, self.settings["gg_weight"], queue)
         if known == len(labels):
-            return generative_loss(scores, labels)
+            return generative_loss(scores, labels, queue=queue)
         weight = self.settings["unlabeled_weight"]
         is_known = self.xp.arange(len(labels)) < known
         return semi_supervised_loss(scores, labels, is_known, self.priors_there, weight)
 
-    def numbers(self, loss, info, scores, labels, known):
-        """[loss, guesses that are right, ESS of each class] as one array."""
+    def numbers(self, loss, info, scores, labels, known, share):
+        """[loss, guesses that are right, ESS of each class] as one array.
+
+        share: of the batch among the images that the ESS is of, n / (n + m). ESS times it is a
+        number of images of the batch, so that Tally's ESS/n is a share of batch and queue.
+        """
         numbers = self.xp.zeros(2 + len(self.priors))
         numbers[0] = loss
         if "guesses" in info:
             numbers[1] = (info["guesses"] == labels)[known:].sum()
         ess = info["ess"] if "ess" in info else effective_sample_size(importance_weights(scores))
-        numbers[2:] = ess
+        numbers[2:] = ess * share
         return numbers
 
     def start_stage(self, stage: str, lr: float) -> None:
@@ -95,6 +107,9 @@ class Training:
         s = self.settings
         self.stage, self.lr, self.it = stage, lr, 0
         self.sgd = SGD(self.network, s["momentum"], s["weight_decay"])
+        dtype = next(iter(self.network.params().values())).dtype
+        self.queue = self.xp.zeros((s["gg_queue"], len(self.priors)), dtype)  # of scores
+        self.queued = 0  # rows of it that are in use
         # Dropout's numbers come from the host, so such a net cannot be recorded as a CUDA graph.
         dropout = any(isinstance(layer, Dropout) for layer in self.network.layers.values())
         self.recorded = record(self.learn, self.xp, plain=dropout or s["plain"])
@@ -144,7 +159,9 @@ class Training:
         began = time.perf_counter()
         self.engine.seed(self.settings["seed"], self.epoch, self.batch)
         x, labels = to_device(images, self.xp), to_device(labels, self.xp)
-        numbers = self.recorded(x, labels, self.rate(), known=known)
+        numbers = self.recorded(x, labels, self.rate(), known=known, queued=self.queued)
+        if self.stage != "DG":
+            self.queued = min(len(self.queue), self.queued + len(labels))
         self.tally.add(len(labels), len(labels) - known, numbers)
         self.newest = x
         self.it += 1
@@ -224,14 +241,14 @@ class Training:
         self.look()
         began, lr = time.perf_counter(), self.rate()
         switch, last = self.switches(), self.epoch == self.settings["epochs"]
-        alpha = np.zeros(self.train.classes)  # in DG the bias is trained: it is the intercept
-        if self.stage != "DG":
+        alpha = np.zeros(self.train.classes)
+        if self.stage not in TRAINS_BIAS:
             alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
         error, error_eq6 = self.test_errors(alpha)
         row = {"epoch": self.epoch, "stage": self.stage, "loss": self.tally.loss}
         row |= self.told_by_tally()
         row |= {"test_error": error, "test_error_eq6": error_eq6, "lr": lr}
-        if self.stage != "DG" and (switch or last):
+        if self.stage not in TRAINS_BIAS and (switch or last):
             bias = bias_of_scores(self.network)
             bias += to_device(alpha.astype(bias.dtype), self.xp)
         if switch:
