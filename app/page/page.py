@@ -96,7 +96,7 @@ def build(numbers: dict, images: dict[str, bytes]) -> bytes:
     """The page: the template with its style, its script and what is shown, in one file."""
     sprites = {
         name: f"data:image/{Path(name).suffix[1:]};base64,{base64.b64encode(content).decode()}"
-        for name, content in images.items()
+        for name, content in sorted(images.items())
     }
     data = json.dumps(numbers | {"images": sprites}, separators=(",", ":")).replace("</", "<\\/")
     html = (HERE / "template.html").read_text(encoding="utf-8")
