@@ -191,7 +191,7 @@ def test_the_address_brings_the_state_back(tmp_path):
     path.write_text(PAGE.read_text())
     text = looked_at(path, 900, "#along=rows&y=8&image=3&eps=1.5&T=nonsense&node=2&frame=1")
     plain = re.sub(r"<[^>]+>", "", text.split('id="data"')[0])
-    for part in ("Image 4, a 0; class 8", "ε = 1.500", "temperature T = 1", "LeNet, fc2, unit 2"):
+    for part in ("Image 4, a 0; class 8", "ε = 1.500", "temperature T = 1", "LeNet, fc2, digit 2"):
         assert part in plain
 
 

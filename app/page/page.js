@@ -82,9 +82,10 @@ function show() { // the controls as the state has them
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const fixed = (value, digits = 2) => {
   if (value === null || !Number.isFinite(value)) return "–";
-  if (value !== 0 && Math.abs(value) < 10 ** -digits) return value.toExponential(1).replace("-", "−");
+  if (value !== 0 && Math.abs(value) < 10 ** -digits) return value.toExponential(1).replaceAll("-", "−");
   return value.toFixed(digits).replace("-", "−");
 };
+const share = (p) => (Number.isFinite(p) ? p.toFixed(2) : "–"); // of probabilities
 const four = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(4))).replace("-", "−") : "–");
 
 function sharp(canvas, width, height) { // a context in CSS pixels, on screens of any density
@@ -228,8 +229,8 @@ function softmaxes() {
   const largest = Math.max(...shown.flat().map(Math.abs));
   const [page, ink, up, down] = ["page", "ink", "up", "down"].map(colour);
   shown.forEach((row, i) => row.forEach((v, k) => {
-    const share = (Math.abs(v) / largest) ** (what === "softmax" ? 0.5 : 1);
-    g.fillStyle = mixed(page, what === "softmax" ? ink : v > 0 ? up : down, share);
+    const strength = (Math.abs(v) / largest) ** (what === "softmax" ? 0.5 : 1);
+    g.fillStyle = mixed(page, what === "softmax" ? ink : v > 0 ? up : down, strength);
     g.fillRect(k * WIDTH, i * CELL, WIDTH, CELL);
   }));
   g.strokeStyle = colour("accent");
@@ -258,7 +259,7 @@ function softmaxes() {
   const bars = rows ? soft[image] : now.ess.map((e) => e / n);
   [...$("classes").children].forEach((button, k) => {
     button.setAttribute("aria-pressed", k === y);
-    button.querySelector("small").textContent = rows ? fixed(soft[image][k], 2) : fixed(now.ess[k], 1);
+    button.querySelector("small").textContent = rows ? share(soft[image][k]) : fixed(now.ess[k], 1);
     button.querySelector(".bar").style.width = `${100 * bars[k]}%`;
   });
   $("class-caption").textContent = rows ? "p(y | x) of the chosen image." : "effective sample size of each class.";
@@ -300,8 +301,8 @@ function leapfrog() {
     ["angle of a trajectory θ = εL / √(Tm)", `${fixed(told.theta / Math.PI, 2)} π`],
     ["ε / √(Tm), unstable from 2 on", fixed(told.x, 2)],
     ["energy error ΔH of this trajectory", fixed(now.error, 2)],
-    ["accepted with probability", `${fixed(now.probability, 2)}: ${now.accepted ? "yes" : "no"}`],
-    ["acceptance, mean of 300", fixed(acceptance, 2)],
+    ["accepted with probability", `${share(now.probability)}: ${now.accepted ? "yes" : "no"}`],
+    ["acceptance, mean of 300", share(acceptance)],
     ["correlation with the last place: forecast", told.unstable ? "stuck" : fixed(told.remains, 2)],
     ["and what happens in 300 trajectories", found === null ? "stuck" : fixed(found, 2)],
   ]);
@@ -416,8 +417,8 @@ function node() {
   $("node-numbers").caption.textContent = `${name}; q ${chain.reference}, σ = ${chain.sigma}, T = ${chain.temperature}; ${chain.size[0]} × ${chain.size[1]} pixels`;
   text($("node-numbers").tBodies[0], [
     ["score f of this image", four(chain.score[iteration])],
-    ["this trajectory was accepted with probability", iteration ? fixed(chain.probability[iteration - 1], 2) : "–"],
-    ["acceptance, mean after the warm-up", fixed(chain.acceptance, 2)],
+    ["this trajectory was accepted with probability", iteration ? share(chain.probability[iteration - 1]) : "–"],
+    ["acceptance, mean after the warm-up", share(chain.acceptance)],
     ...Object.entries(chain.judges).map(([who, p]) => [`p(${chain.unit} | this image) by ${who}`, fixed(p[frame], 3)]),
     ["judgement of the chain", `${chain.judgement}: ${MEANING[chain.judgement]}`],
   ]);

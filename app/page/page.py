@@ -161,6 +161,7 @@ def chains_of(run: Any) -> tuple[list[dict], np.ndarray]:
     rows = [k for k, u in enumerate(s["unit"]) if not of_alexnet or u in UNITS.get(s["layer"], [u])]
     x = np.stack([grown[i] for i in stages], axis=1)[rows]  # (units, stages, H, W, C)
     judges = judged(s, x, [s["unit"][k] for k in rows])
+    word = "digit" if s["net"] == "lenet" and judges else "unit"
     chains = []
     for place, k in enumerate(rows):
         unit, first = s["unit"][k], k * s["chains"]
@@ -171,7 +172,7 @@ def chains_of(run: Any) -> tuple[list[dict], np.ndarray]:
             {
                 "net": NAMES.get(s["net"], Path(s["net"]).stem),
                 "layer": s["layer"],
-                "unit": s["class_names"].get(str(unit), f"unit {unit}"),
+                "unit": s["class_names"].get(str(unit), f"{word} {unit}"),
                 "reference": s["reference"],
                 "sigma": s["sigma"],
                 "temperature": s["temperature"],
