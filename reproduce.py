@@ -14,6 +14,7 @@ from app.console import OneLineParser, absolute_path, fail_in_one_line, named_pa
 from app.data.load import layout
 from app.files import write_whole
 from app.options.common import FORMATS
+from app.page.page import page
 from app.paper import figures, tables, teaching
 from app.pictures import attempt
 from app.runs.folder import write_json
@@ -32,19 +33,23 @@ TARGETS = {
         figures.figure7,
         teaching.gradients,
         teaching.weights,
+        page,
     )
 }
 
 USED = {  # options that a target has a use for; --out and --format are for all
     "table": ("seeds", "data", "quick", "device"),
     "figure": ("quick", "device", "weights", "more"),
+    "page": ("quick", "device"),
 }
 
 UNSET = {"seeds": None, "data": None, "quick": False, "device": "auto", "weights": None, "more": []}
 
 EPILOG = """\
 Everything is kept under --out: the runs, which go on where they were when the same command is given
-again; and NAME.md, NAME.json and NAME.png (or --format) with what came out.
+again; and NAME.md, NAME.json and NAME.png (or --format) with what came out. page has the runs of
+figures 3 and 5, and those of figures 6 and 7 if they are there; a run of train.py --mode samples is
+looked for in samples.
 
 What stands behind -- goes to visualize.py, with the net that --weights brings:
 
@@ -141,9 +146,10 @@ def main(argv: list[str] | None = None) -> None:
             settings.out / f"{name}.md", lambda file: file.write(text.encode("utf-8", "replace"))
         )
         write_json(settings.out / f"{name}.json", numbers)
-        attempt(draw, settings.out / f"{name}.{settings.format}")
+        suffix = "html" if name == "page" else settings.format
+        attempt(draw, settings.out / f"{name}.{suffix}")
         print(text)
-        print(f"written to {settings.out / name}.md, .json and .{settings.format}")
+        print(f"written to {settings.out / name}.md, .json and .{suffix}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def engine(
 
     xp: the library of the network's arrays. threads: on a CPU, how many cores share the work.
     images: of the largest batch to come. plain: the textbook alone, the network itself. Results
-    are valid until the next call. stop(result) ends what it started.
+    are valid until the next call. A Team has processes, which its stop() ends.
     """
     if plain:
         if xp is np:

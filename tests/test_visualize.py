@@ -16,7 +16,7 @@ from app.data.load import load
 from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
 from app.options.visualize import two_numbers, units
-from app.options.visualize_settings import PRESETS, complete
+from app.options.visualize_settings import PRESETS, REFERENCES, complete, preset
 from app.pictures.images import displayed
 from app.runs.node import NodeChains, load_network
 from benchmarks.judge import judge
@@ -342,6 +342,17 @@ def test_without_standard_streams(tmp_path):
     words = shlex.join(command("visualize.py", *options, "--out", tmp_path / "v"))
     subprocess.run(f"exec {words} <&- >&- 2>&-", shell=True, timeout=60, check=True)
     assert (tmp_path / "v" / "diagnostics.json").exists()
+
+
+@pytest.mark.parametrize("name", ["auto", "paper"])
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_the_presets_for_users_are_those_of_the_script(name, reference):
+    ours = complete({"preset": name, "reference": reference})
+    given = preset((28, 28, 1), reference, name)
+    assert given == {key: ours[key] for key in given}
+    assert given.keys() >= {"sigma", "temperature", "step_size", "leapfrog_steps", "mass", "start"}
+    with pytest.raises(ValueError, match="no preset 'mine' for 'data': there are auto, paper"):
+        preset((28, 28, 1), "data", "mine")
 
 
 def test_presets_and_types():

@@ -148,9 +148,8 @@ def complete(given: dict) -> dict:
             )
         settings["heat"] = 1.0
     if settings.get("step_size") is None:
-        trajectory = 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
         ascent = settings["sampler"] == "ascent"
-        settings["step_size"] = settings["ascent_size"] if ascent else trajectory
+        settings["step_size"] = settings["ascent_size"] if ascent else first_step(settings)
     return settings
 
 
@@ -197,6 +196,35 @@ def sampler_settings(given, source):
     if sampler != "hmc" and given.get("leapfrog_steps", 1) != 1:
         raise ValueError(f"--leapfrog-steps does not go with --sampler {sampler}: it takes one")
     return settings
+
+
+def preset(input_shape: tuple, reference: str, name: str = "auto") -> dict:
+    """Settings of chains that suit images of this shape and a reference distribution.
+
+    input_shape (H, W, C); reference: "white", "natural" or "data"; name: "auto", or "paper" for the
+    numbers that the paper prints -> {"sigma": of the reference, in the net's input units,
+    "temperature", "mass", "leapfrog_steps", "step_size": of z, "iterations", "chains", "heat":
+    how many times hotter the chains begin, "spread": of the first z, "start": "noise" or "ascent"}.
+
+    The step size of "auto" makes a trajectory 0.8 of a quarter turn: a start for RobbinsMonro.
+    sigma is meant for pixels of 0 to 1 (grey) or of a standard deviation of about 1 (colour).
+    ValueError for another name.
+    """
+    kind = "grey" if input_shape[2] == 1 else "colour"
+    if name not in PRESETS[kind] or reference not in REFERENCES:
+        raise ValueError(
+            f"no preset {name!r} for {reference!r}: there are {', '.join(PRESETS[kind])} for "
+            f"{', '.join(REFERENCES)}"
+        )
+    found = suited(kind, reference)
+    if name != "auto":
+        found |= {"start": "noise"} | PRESETS[kind][name]
+    return {"step_size": first_step(found)} | found
+
+
+def first_step(settings):
+    """The step size with which a trajectory is 0.8 of a quarter turn, if f is not looked at."""
+    return 0.8 * QUARTER_TURN * period(settings) / settings["leapfrog_steps"]
 
 
 def suited(kind, reference):

@@ -162,16 +162,23 @@ def chains_block(job: Job, title: str) -> tuple:
     return list(samples), [str(k + 1) for k in range(samples.shape[1])], title
 
 
+def lenet_jobs(settings: Any, *references: str) -> dict[str, Job]:
+    """One chain on each of LeNet's digits, by reference distribution."""
+    options = ["--unit", "0-9", "--chains", 1, *(["--iterations", 10] if settings.quick else [])]
+    return beside(settings, settings.out / "figure3" / "chains", options, *references)
+
+
 def figure3(settings: Any) -> Report:
     """One chain as it grows, on white noise and on the data's reference (colour: natural)."""
-    net, options, other = "LeNet", ["--unit", "0-9", "--chains", 1], "data"
+    net, other = "LeNet", "data"
     differs = ["LeNet's ten digits, as no --weights of AlexNet are given"]
     if settings.weights:
         options = [*given_net(settings), "--unit", "starfish", "--chains", 1]
+        options += ["--iterations", 10] if settings.quick else []
         net, differs, other = Path(settings.weights).stem, [], "natural"
-    if settings.quick:
-        options += ["--iterations", 10]
-    jobs = beside(settings, settings.out / "figure3" / "chains", options, "white", other)
+        jobs = beside(settings, settings.out / "figure3" / "chains", options, "white", other)
+    else:
+        jobs = lenet_jobs(settings, "white", other)
     run_all(list(jobs.values()), "figure3", settings.device)
     told = "one chain on the starfish node of AlexNet, from noise on"
     differs += ["our settings of the chains, and a second reference distribution"]
@@ -207,21 +214,26 @@ def figure4(settings: Any) -> Report:
     return report(list(jobs.values()), told, [differs], draw)
 
 
-def figure5(settings: Any) -> Report:
-    """Images from nodes of conv1 to conv5 of AlexNet, on natural images' reference and on white."""
+def alexnet_jobs(settings: Any) -> dict[str, dict[str, Job]]:
+    """One chain on each of some units of AlexNet, by layer and by reference distribution."""
     layers, units = (LAYERS[:2], "0-1") if settings.quick else (LAYERS, "0-3")
     net = ["--net", "alexnet-torchvision", "--unit", units, "--chains", 1]
     if settings.quick:
         net += ["--iterations", 20]
     place = settings.out / "figure5"
-    jobs = {
+    return {
         layer: beside(settings, place / layer, [*net, "--layer", layer], "natural", "white")
         for layer in layers
     }
+
+
+def figure5(settings: Any) -> Report:
+    """Images from nodes of conv1 to conv5 of AlexNet, on natural images' reference and on white."""
+    jobs = alexnet_jobs(settings)
     every = [job for pair in jobs.values() for job in pair.values()]
     run_all(every[::-1], "figure5", settings.device)  # the longest first
     blocks, rows = [], []
-    for reference, job in jobs[layers[0]].items():
+    for reference, job in jobs["conv1"].items():
         images = [samples_of(pair[reference])[:, 0] for pair in jobs.values()]
         blocks.append((images, [str(unit) for unit in job.settings["unit"]], titled(job)))
     for layer, pair in jobs.items():

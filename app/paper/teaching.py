@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from app.data.images import Images
 from app.data.load import load
 from app.formats.net import open_network
 from app.paper.errors import Report
@@ -20,18 +21,27 @@ BATCH = 64
 MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an epoch
 
 
-def scores_while_learning() -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """({moment: scores (64, 10) of one batch of MNIST}, its labels), the images by class."""
+def batch_shown(test: Images) -> tuple[np.ndarray, np.ndarray]:
+    """The first 64 test images of MNIST and their labels, by class."""
+    first = np.arange(BATCH)
+    return test.batch(first[np.argsort(test.labels[first], kind="stable")])
+
+
+def scores_while_learning(
+    moments: dict[str, int] = MOMENTS,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """({moment: scores (64, 10) of one batch of MNIST}, its labels), the images by class.
+
+    moments: how many batches of GG a LeNet has learned from by then, 938 at most.
+    """
     train, test = load()
     network = open_network("lenet")
     run, sgd = engine(network, threads=cores()), SGD(network)
-    shown = np.arange(BATCH)
-    shown = shown[np.argsort(test.labels[shown], kind="stable")]
-    images, labels = test.batch(shown)
+    images, labels = batch_shown(test)
     order = np.random.default_rng(0).permutation(len(train))
     scores = {}
-    for step in tqdm(range(max(MOMENTS.values()) + 1), "learning by GG", mininterval=1):
-        for moment, when in MOMENTS.items():
+    for step in tqdm(range(max(moments.values()) + 1), "learning by GG", mininterval=1):
+        for moment, when in moments.items():
             if step == when:
                 scores[moment] = run.bottom_up(images).copy()
         x, y = train.batch(order[step * BATCH : (step + 1) * BATCH])
