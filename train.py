@@ -20,6 +20,7 @@ from app.data.ahead import ahead
 from app.data.load import load
 from app.formats.net import graph_or_name, input_shape_of, read_source
 from app.formats.weights import save_weights
+from app.job import started_job
 from app.options.train import settings_and_folder
 from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
@@ -33,8 +34,8 @@ from nn.nets import NETS
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
 
 
-def run_epoch(training, run, stopped):
-    """The batches that are left of this epoch; False if a signal came."""
+def run_epoch(training, run, signal, first):
+    """The batches that are left of this epoch; False if a signal came. Only `first` writes."""
     left = training.batches()
     reader = (training.read_batch(batch) for batch in left)
     if training.train.on_disk:  # in memory it takes 0.05 ms, and a thread 1 ms of a LeNet step
@@ -43,7 +44,8 @@ def run_epoch(training, run, stopped):
     title = f"epoch {training.epoch}/{training.settings['epochs']} {training.stage}"
     shown = saved = time.perf_counter()
     pause = CHECKPOINT_SECONDS
-    bar = tqdm(total=left.stop, initial=left.start, desc=title, unit="batch", mininterval=interval)
+    shape = {"total": left.stop, "initial": left.start, "unit": "batch"}
+    bar = tqdm(desc=title, mininterval=interval, disable=not first, **shape)
     with bar, closing(reader) as batches:
         for images, labels, known in batches:
             training.step(images, labels, known)
@@ -51,9 +53,9 @@ def run_epoch(training, run, stopped):
                 show(training, bar)
                 shown = time.perf_counter()
             bar.update()
-            if stopped:
+            if signal():
                 return False
-            if time.perf_counter() - saved > pause:
+            if first and time.perf_counter() - saved > pause:
                 began = time.perf_counter()
                 run.save_checkpoint(*training_state(training))
                 saved = time.perf_counter()
@@ -135,20 +137,31 @@ def error_name(settings):
     return "test error" if settings["held_out"] is None else "held-out error"
 
 
+def asked_for(argv):
+    """(settings, run folder, whether it is resumed) of a command line; exits if nothing is left."""
+    settings, run, resumed = settings_and_folder(argv)
+    if resumed and run.finished():
+        print(f"{run.path} is finished: the weights are in {run.result_file}")
+        sys.exit()
+    return settings, run, resumed
+
+
 def main(argv=None):
+    with started_job() as job:
+        run_training(argv, job)
+
+
+def run_training(argv, job):
     with fail_in_one_line(status=2):
-        settings, run, resumed = settings_and_folder(argv)
-        if resumed and run.finished():
-            print(f"{run.path} is finished: the weights are in {run.result_file}")
-            return
-        xp, device = choose_device(settings["device"])
-        network, train, test = net_and_data(settings)
+        settings, run, resumed = job.by_first(lambda: asked_for(argv))
+        xp, device = choose_device(settings["device"], job.ranks.place_on_host)
+        network, train, test = job.in_turn(lambda: net_and_data(settings))
         network.to(xp)
         kind = SampledTraining if settings["mode"] == "samples" else Training
-        training = kind(settings, network, train, test, xp)
+        training = kind(settings, network, train, test, xp, job.ranks)
         if resumed:
-            run.load_checkpoint(lambda *saved: restore_training(training, *saved))
-        else:
+            job.load_checkpoint(run, lambda *saved: restore_training(training, *saved))
+        elif job.first:
             run.create(settings)
 
     def kept():
@@ -159,22 +172,30 @@ def main(argv=None):
     batch = min(settings["batch_size"], len(train))
     less = f"lower --batch-size (it is {batch})"
     with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
+
+        def signal():
+            return job.signal(stopped)
+
         form = f"{device}, the textbook alone" if settings["plain"] else device
         print(
-            f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {form}; "
-            f"in {run.path}"
+            f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {form}"
+            f"{job.in_words()}; in {run.path}"
         )
         while training.epoch <= settings["epochs"]:
-            whole = run_epoch(training, run, stopped)
-            run.save_checkpoint(*training_state(training))
-            if training.rows:
-                write_csv(run.path / "metrics.csv", training.rows)
-            if stopped or not whole:
+            whole = run_epoch(training, run, signal, job.first)
+            if job.first:
+                run.save_checkpoint(*training_state(training))
+                if training.rows:
+                    write_csv(run.path / "metrics.csv", training.rows)
+            number = signal()
+            if number or not whole:
                 print(
                     f"stopped; go on with: python train.py --resume {shlex.quote(str(run.path))}",
                     file=sys.stderr,
                 )
-                sys.exit(128 + stopped[0])
+                job.end(128 + number)
+        if not job.first:
+            return
         rows = training.rows
         write_csv(run.path / "metrics.csv", rows)
         weights = {name: to_host(w) for name, w in training.network.params().items()}

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from app.console import fail_in_one_line, stop_signals, warn
 from app.formats.npz import save_npz
+from app.job import started_job
 from app.options.visualize import settings_and_folder
 from app.pictures.of_runs import ChainPictures
 from app.runs.folder import write_json
@@ -25,24 +26,21 @@ from fast.device import choose_device
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
 
 
-def climb(chains, stopped):
+def climb(chains, signal, first):
     """The ascent that chains may begin with; False if a signal came."""
     steps = chains.settings["ascent_steps"]
     interval = 0.1 if sys.stderr.isatty() else 10
-    for _ in tqdm(chains.climb(), "climbing", steps, unit="step", mininterval=interval):
-        if stopped:
-            return False
-    return True
+    how = {"unit": "step", "mininterval": interval, "disable": not first}
+    return all(not signal() for _ in tqdm(chains.climb(), "climbing", steps, **how))
 
 
-def run_chains(chains, run, stopped):
+def run_chains(chains, run, signal, job):
     """The iterations that are left; False if a signal came."""
     total = chains.settings["iterations"]
     interval = 0.1 if sys.stderr.isatty() else 10
     saved = time.perf_counter()
-    with tqdm(
-        total=total, initial=chains.iteration, unit="it", mininterval=interval, desc="sampling"
-    ) as bar:
+    how = {"unit": "it", "mininterval": interval, "disable": not job.first}
+    with tqdm(total=total, initial=chains.iteration, desc="sampling", **how) as bar:
         while chains.iteration < total:
             began = time.perf_counter()
             chains.step()
@@ -52,22 +50,31 @@ def run_chains(chains, run, stopped):
             bar.set_postfix_str(
                 f"score {latest['score']:.4g}, acceptance {latest['probability']:.2f}, "
                 f"energy error {error:.2g}, "
-                f"step {np.mean(chains.sampler.step_size):.3g}",
+                f"step {np.mean(chains.step_size):.3g}",
                 refresh=False,
             )
             bar.update()
-            if stopped:
+            if signal():
                 return False
-            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
-                run.save_checkpoint(*chains.checkpoint())
+            if job.ranks.agree(time.perf_counter() - saved > CHECKPOINT_SECONDS):
+                save(chains, run, job)
                 saved = time.perf_counter()
     return True
 
 
-def write_results(chains, run, predicted, device):
+def save(chains, run, job):
+    """Write a checkpoint: the ranks bring their chains, and rank 0 writes."""
+    checkpoint = chains.checkpoint()
+    if job.first:
+        run.save_checkpoint(*checkpoint)
+
+
+def write_results(chains, run, predicted, device, job):
     """Samples, then the diagnostics, then pictures: drawing may fail, and costs no numbers."""
-    s = chains.settings
-    save_npz(run.path / "samples.npz", {"samples": chains.pictures(), "units": np.array(s["unit"])})
+    s, pictures = chains.settings, ChainPictures(chains)
+    samples = {"samples": pictures.samples, "units": np.array(s["unit"])}
+    if job.first:
+        save_npz(run.path / "samples.npz", samples)
     found = [
         {"unit": unit} | row
         for unit, row in zip(s["unit"], chains.diagnose(chains.units), strict=True)
@@ -77,6 +84,8 @@ def write_results(chains, run, predicted, device):
     except MemoryError:
         rounding = None
         warn("the rounding of the energy was not checked: out of memory")
+    if not job.first:
+        return
     turned = chains.forecast()
     write_json(
         run.result_file,
@@ -98,37 +107,53 @@ def write_results(chains, run, predicted, device):
             f"{turned.remains:.2g} of the start would remain at the end"
         )
     report(found, rounding, s)
-    ChainPictures(chains).draw(run.path)
+    pictures.draw(run.path)
+
+
+def asked_for(argv):
+    """(settings, run folder, whether it is resumed) of a command line; exits if nothing is left."""
+    settings, run, resumed = settings_and_folder(argv)
+    if resumed and run.finished():
+        print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
+        sys.exit()
+    return settings, run, resumed
 
 
 def main(argv=None):
+    with started_job() as job:
+        sample(argv, job)
+
+
+def sample(argv, job):
     less = "lower --chains, or the number of units"
     with fail_in_one_line(status=2, less=less):
-        settings, run, resumed = settings_and_folder(argv)
-        if resumed and run.finished():
-            print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
-            return
-        xp, device = choose_device(settings["device"])
-        chains = NodeChains(settings, *load_network(settings), xp)
+        settings, run, resumed = job.by_first(lambda: asked_for(argv))
+        xp, device = choose_device(settings["device"], job.ranks.place_on_host)
+        net = job.in_turn(lambda: load_network(settings))
+        chains = NodeChains(settings, *net, xp, job.ranks)
         predicted, flat = chains.forecast(), chains.flat_units()
         if resumed:
-            run.load_checkpoint(chains.restore)
-        else:
+            job.load_checkpoint(run, chains.restore)
+        elif job.first:
             run.create(settings)
 
     def kept():
         return f"; stopped at iteration {chains.iteration}, {run.kept()}"
 
     with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
-        announce(chains, run, device, predicted, flat)
-        whole = not chains.begins_with_an_ascent() or climb(chains, stopped)
-        whole = whole and run_chains(chains, run, stopped)
-        run.save_checkpoint(*chains.checkpoint())
+
+        def signal():
+            return job.signal(stopped)
+
+        announce(chains, run, device + job.in_words(), predicted, flat)
+        whole = not chains.begins_with_an_ascent() or climb(chains, signal, job.first)
+        whole = whole and run_chains(chains, run, signal, job)
+        save(chains, run, job)
         if not whole:
             again = f"python visualize.py --resume {shlex.quote(str(run.path))}"
             print(f"stopped; go on with: {again}", file=sys.stderr)
-            sys.exit(128 + stopped[0])
-        write_results(chains, run, predicted, device)
+            job.end(128 + signal())
+        write_results(chains, run, predicted, device, job)
         print(f"pictures and samples are in {run.path}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fast.cpu.threads import CAN_FORK, limit_blas
 from fast.engine import Engine
+from fast.ranks import ALONE, RankEngine, Ranks
 from nn.network import Network
 
 
@@ -19,13 +20,17 @@ def engine(
     threads: int = 1,
     images: int = 1,
     plain: bool = False,
+    ranks: Ranks = ALONE,
 ):
     """What runs `network` on the device where it is: bottom_up, top_down, learn and seed.
 
     xp: the library of the network's arrays. threads: on a CPU, how many cores share the work.
-    images: of the largest batch to come. plain: the textbook alone, the network itself. Results
-    are valid until the next call. A Team has processes, which its stop() ends.
+    images: of the largest batch to come. plain: the textbook alone, the network itself. ranks: of
+    an MPI job, which share a batch (see ranks.py). Results are valid until the next call. A Team
+    has processes, which its stop() ends.
     """
+    if ranks.size > 1:
+        return RankEngine(engine(network, xp, threads, -(-images // ranks.size), plain), ranks, xp)
     if plain:
         if xp is np:
             limit_blas(threads)

@@ -37,21 +37,24 @@ def gpu_problem() -> str | None:
     return None
 
 
-def choose_device(name: str = "auto") -> tuple[ModuleType, str]:
+def choose_device(name: str = "auto", place: int = 0) -> tuple[ModuleType, str]:
     """The array library for a device name, and one line that says which and why.
 
     name: "cpu", "gpu", or "auto" (a GPU if there is one); "gpu-tf32" lets matrix products of
-    float32 numbers round these to 10 bits. ValueError if a GPU is named and cannot be had.
+    float32 numbers round these to 10 bits. place: of this process among those of a job on this
+    machine, which take its GPUs in turn. ValueError if a GPU is named and cannot be had.
     """
     if name not in DEVICES:
         raise ValueError(f"unknown device {name!r}: expected {', '.join(DEVICES)}")
     if name == "cpu":
         return np, "NumPy on the CPU"
+    if gpus():
+        cupy.cuda.Device(place % gpus()).use()
     problem = gpu_problem()
     if problem is None:
         if name == "gpu-tf32":
             os.environ["CUPY_TF32"] = "1"  # CuPy reads it at its first product
-        properties = cupy.cuda.runtime.getDeviceProperties(0)
+        properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         rounded = ", products in TF32" if os.environ.get("CUPY_TF32") == "1" else ""
         return cupy, f"CuPy on {properties['name'].decode()}{rounded}"
     if name != "auto":

@@ -183,6 +183,14 @@ class Engine:
         self.backward(dy, grads, input_grad=False)
         self.device.update(sgd, grads, lr)
 
+    def gradients(self, dy: Array, total: dict[str, Array]) -> None:
+        """The gradient of every parameter below, into arrays: the first half of `learn`."""
+        self.backward(dy, total, input_grad=False)
+
+    def update(self, sgd: SGD, total: dict[str, Array], lr: float) -> None:
+        """A step of `sgd` by these gradients, which are used up: the second half."""
+        self.device.update(sgd, total, lr)
+
     def params_below(self) -> list[tuple]:
         """(name, array) of the parameters of all layers that the last bottom_up went through."""
         return [

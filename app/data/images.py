@@ -118,20 +118,24 @@ class Images:
         return self.pixels(cut, top, left), self.labels[index]
 
     def training_batch(
-        self, index: np.ndarray, rng: np.random.Generator
+        self, index: np.ndarray, rng: np.random.Generator, part: slice = slice(None)
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`batch`, but cut at random places and half of them mirrored, if there is room to cut."""
+        """`batch`, but cut at random places and half of them mirrored, if there is room to cut.
+
+        Only a part of the images is read, as it would be among all; the labels are those of all.
+        """
         if len(self.places) == 1:
-            return self.batch(index)
+            return self.batch(index[part])[0], self.labels[index]
         (H, W), (h, w) = self.images.shape[1:3], self.size
         n = len(index)
         tops, lefts = rng.integers(0, H - h + 1, n), rng.integers(0, W - w + 1, n)
         mirrored = rng.random(n) < 0.5
-        x = array_module(self.images).empty((n, *self.shape), np.float32)
-        for k, i in enumerate(self.index[index]):
-            top, left = tops[k], lefts[k]
+        mine = range(n)[part]
+        x = array_module(self.images).empty((len(mine), *self.shape), np.float32)
+        for place, k in enumerate(mine):
+            i, top, left = self.index[index[k]], tops[k], lefts[k]
             cut = self.pixels(self.images[i : i + 1, top : top + h, left : left + w], top, left)[0]
-            x[k] = cut[:, ::-1] if mirrored[k] else cut
+            x[place] = cut[:, ::-1] if mirrored[k] else cut
         return x, self.labels[index]
 
     def evenly(self, count: int) -> "Images":

@@ -30,7 +30,7 @@ def add_machine(option: Callable, work: str) -> None:
     option("--device", "where to compute; gpu-tf32: products rounded to 10 bits", choices=DEVICES)
     option(
         "--threads",
-        f"processes of one thread each that share {work} on the CPU",
+        f"processes of one thread each that share {work} on the CPU, in each rank of an MPI job",
         type=number(int, low=1, high=256),
         metavar="N",
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from app.runs.share import Share
 from hmc.diagnostics import autocorrelation, effective_draws, judgement, split_rhat
 from hmc.sampler import DIVERGENT
 from nn.backend import array_module, to_device, to_host
@@ -20,11 +21,14 @@ class Chains:
     last fifth, chains that could take longer steps than the tuning allows take fewer of them.
     `records` holds, for each iteration, a number for each chain: energy and what
     observe(state) -> {name: (n,)} returns, from the start on; probability and energy_error from
-    the first iteration on.
+    the first iteration on. With a `share`, x are the chains of this rank of an MPI job; step sizes
+    and records are those of the chains of all ranks.
     """
 
-    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0):
+    def __init__(self, sampler, x, rng, observe, warm_up=0, tuning=None, heat=1.0, share=None):
         self.sampler, self.rng, self.observe = sampler, rng, observe
+        self.share = share or Share(len(x))
+        self.step_size = sampler.step_size
         self.warm_up, self.tuning, self.heat = warm_up, tuning, heat
         self.iteration = 0
         self.final = sampler.temperature
@@ -41,17 +45,22 @@ class Chains:
         """One iteration of every chain."""
         self.iteration += 1
         self.cool()
-        self.state, info = self.sampler.step(self.state, self.rng)
+        self.state, info = self.sampler.step(self.state, self.share.generator(self.rng))
+        info = {name: self.share.gather(info[name]) for name in ("probability", "energy_error")}
         if self.iteration < self.warm_up:
             # With eps ~ sqrt(T) a trajectory without f turns by the same angle at any temperature.
             self.tuning.update(info["probability"])
             if self.iteration > COOLING * self.warm_up and self.sampler.steps > 1:
                 self.shorten(info["probability"])
-            self.sampler.step_size = self.tuning.trial * self.heat_now() ** 0.5
+            self.go_on_with(self.tuning.trial * self.heat_now() ** 0.5)
         elif self.iteration == self.warm_up:
             self.tuning.update(info["probability"])
-            self.sampler.step_size = self.tuning.average
-        self.record({name: info[name] for name in ("probability", "energy_error")})
+            self.go_on_with(self.tuning.average)
+        self.record(info)
+
+    def go_on_with(self, step_size):
+        """Take this step size, or these of all chains, from now on."""
+        self.step_size, self.sampler.step_size = step_size, self.share.own(step_size)
 
     def shorten(self, probability):
         """If longer steps would do, take half as many: a trajectory stays as long as it was."""
@@ -77,21 +86,23 @@ class Chains:
         return state.value * self.sampler.temperature
 
     def energy(self):
-        """U of each chain, at T = 1: (n,) on the host."""
+        """U of each chain of this rank, at T = 1: (n,) on the host."""
         return to_host(self.state_energy(self.state))
 
     def record(self, info):
-        info = info | {"energy": self.energy()} | self.observe(self.state)
+        own = {"energy": self.energy()} | self.observe(self.state)
+        info = info | {name: self.share.gather(numbers) for name, numbers in own.items()}
         for name, numbers in info.items():
             self.records.setdefault(name, []).append(numbers)
 
     def checkpoint(self):
         """(arrays, the rest as JSON): everything that `step` needs to go on."""
-        arrays = {name: to_host(array) for name, array in vars(self.state).items()}
+        state = vars(self.state).items()
+        arrays = {name: self.share.gather(to_host(array)) for name, array in state}
         arrays |= {f"record/{name}": np.array(record) for name, record in self.records.items()}
         arrays["steps"] = np.array(self.sampler.steps)
         arrays["temperature"] = np.float64(self.sampler.temperature)
-        arrays["step_size"] = np.asarray(self.sampler.step_size)
+        arrays["step_size"] = np.asarray(self.step_size)
         if self.tuning:
             arrays |= {f"tuning/{name}": np.asarray(v) for name, v in vars(self.tuning).items()}
         return arrays, {"iteration": self.iteration, "rng": self.rng.bit_generator.state}
@@ -100,11 +111,11 @@ class Chains:
         """Go back to what `checkpoint` returned."""
         xp = array_module(self.state.x)
         self.state = type(self.state)(
-            **{name: to_device(arrays[name], xp) for name in vars(self.state)}
+            **{name: to_device(self.share.own(arrays[name]), xp) for name in vars(self.state)}
         )
         self.records = {name: list(arrays[f"record/{name}"]) for name in self.records}
         step_size = arrays["step_size"]
-        self.sampler.step_size = step_size if step_size.ndim else step_size.item()
+        self.go_on_with(step_size if step_size.ndim else step_size.item())
         for name in vars(self.tuning) if self.tuning else ():
             value = arrays[f"tuning/{name}"]
             setattr(self.tuning, name, value if value.ndim else value.item())
@@ -125,7 +136,7 @@ class Chains:
         ESS, R-hat and autocorrelation (at lags 0, 1, ...) are of the score. None stands for what
         cannot be told, such as R-hat of one draw.
         """
-        size = len(self.state.x) // groups
+        size = self.share.count // groups
         return [self.diagnose_group(slice(g * size, (g + 1) * size)) for g in range(groups)]
 
     def diagnose_group(self, chains):
@@ -138,7 +149,7 @@ class Chains:
         score, energy = self.trace("score", chains), self.trace("energy", chains)
         late = score[:, first + 1 :]
         unmoved = int((np.ptp(score[:, -1 - last :], axis=1) == 0).sum())
-        step_size = np.broadcast_to(self.sampler.step_size, len(self.state.x))[chains]
+        step_size = np.broadcast_to(self.step_size, self.share.count)[chains]
         return {
             "iterations_judged": judged,
             "last_iterations": last,

@@ -90,7 +90,7 @@ def check_chains(chains: Any, arrays: dict[str, np.ndarray], state: dict) -> Non
     """ValueError unless NodeChains that have just begun can go on with this checkpoint."""
     expected, fresh = chains.checkpoint()
     same_names(state, fresh)
-    iteration, n = state["iteration"], len(chains.state.x)
+    iteration, n = state["iteration"], chains.share.count
     need(is_count(iteration, chains.settings["iterations"]), f"iteration is {iteration!r}")
     for name, record in chains.records.items():
         length = iteration + len(record)

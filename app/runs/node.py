@@ -9,7 +9,9 @@ from app.options.visualize_settings import STARTS, asked_source, latest, period
 from app.runs.chains import Chains
 from app.runs.checks import check_chains
 from app.runs.references import read_image, reference_of
+from app.runs.share import Share
 from fast import engine, record
+from fast.ranks import ALONE
 from hmc.ascent import Ascent
 from hmc.energy import NodeEnergy, check_node, rounding_error
 from hmc.forecast import QUARTER_TURN, forecast
@@ -43,14 +45,16 @@ class NodeChains(Chains):
     They move z; the images are x = mu + A z of the reference distribution.
     """
 
-    def __init__(self, settings, network, position, xp):
+    def __init__(self, settings, network, position, xp, ranks=ALONE):
         s = self.settings = settings
         self.network = network.to(xp, np.dtype(s["precision"]))
         self.units, self.seconds, self.climbed = len(s["unit"]), 0.0, False
         n = self.units * s["chains"]
-        self.engine = engine(self.network, xp, s["threads"], n, s["plain"])
+        share = Share(n, ranks)
+        own = len(range(n)[share.rows])
+        self.engine = engine(self.network, xp, s["threads"], own, s["plain"])
         self.reference = reference_of(s, network.input_shape).to(xp, np.dtype(s["precision"]))
-        unit = np.repeat(s["unit"], s["chains"])
+        unit = share.own(np.repeat(s["unit"], s["chains"]))
         self.node = NodeEnergy(self.engine, s["layer"], unit, position, self.reference)
         steps, tuning = s["leapfrog_steps"], None
         if s["adapt"]:
@@ -77,14 +81,15 @@ class NodeChains(Chains):
             self.kept |= set(growing(s["iterations"], FRAMES))
         super().__init__(
             sampler,
-            to_device(self.first(rng, n), xp),
+            to_device(share.own(self.first(rng, n)), xp),
             rng,
             self.score,
             warm_up=s["iterations"] // 2 if s["adapt"] else 0,
             tuning=tuning,
             heat=s["heat"],
+            share=share,
         )
-        if not np.isfinite(to_host(self.state.value)).all():
+        if not np.isfinite(self.records["energy"][0]).all():
             raise ValueError(
                 f"the energy is not finite at the start: the weights, or --sigma {s['sigma']:g}, "
                 "are too large"
@@ -126,7 +131,7 @@ class NodeChains(Chains):
 
     def pictures(self):
         """The chains' images, (units, chains, H, W, C), on the host, in red, green and blue."""
-        x = to_host(self.reference.image(self.state.x))
+        x = self.share.gather(to_host(self.reference.image(self.state.x)))
         x = x.reshape(self.units, -1, *self.network.input_shape)
         colours = x.shape[-1] == 3
         return x[..., ::-1] if colours and self.settings["pixel_order"] == "bgr" else x
@@ -158,12 +163,13 @@ class NodeChains(Chains):
 
     def step(self):
         super().step()
-        if self.ascent and not np.isfinite(to_host(self.state.value)).all():
+        if self.ascent and not np.isfinite(self.records["energy"][-1]).all():
             raise FloatingPointError("the ascent diverged: lower --ascent-size")
 
     def flat_units(self):
         """Units whose f has no gradient in any of their chains: a dead ReLU, say."""
-        flat = self.node.is_flat(self.state.x).reshape(self.units, -1).all(axis=1)
+        flat = self.share.gather(self.node.is_flat(self.state.x))
+        flat = flat.reshape(self.units, -1).all(axis=1)
         return [unit for unit, dead in zip(self.settings["unit"], flat, strict=True) if dead]
 
     def forecast(self):
@@ -171,7 +177,7 @@ class NodeChains(Chains):
         s = self.settings
         if self.ascent:
             return None
-        step_size = float(np.mean(self.sampler.step_size))
+        step_size = float(np.mean(self.step_size))
         return forecast(s["iterations"], step_size, self.sampler.steps, s["mass"], s["temperature"])
 
     def rounding(self):
@@ -188,7 +194,7 @@ class NodeChains(Chains):
             errors.append(
                 rounding_error(lambda x, known=known: known, exact, self.state.x[i : i + 1])
             )
-        return max(errors) / self.sampler.temperature
+        return max(self.share.ranks.from_all(max(errors))) / self.sampler.temperature
 
 
 def growing(last, count):

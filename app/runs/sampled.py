@@ -14,6 +14,7 @@ from app.runs.checks import need
 from app.runs.references import LARGEST_DATA
 from app.runs.tally import Tally
 from app.runs.training import MOST_RETURNS, Training
+from fast.ranks import ALONE, Ranks
 from hmc.energy import NodeEnergy
 from hmc.reference import NOISE, Data, Natural, White, measured
 from hmc.sampler import HMC
@@ -152,7 +153,9 @@ class Guard:
 class SampledTraining(Training):
     """A run of --mode samples. Beside what Training keeps: chains, and the last good state."""
 
-    def __init__(self, settings: dict, network, train, test, xp):
+    def __init__(self, settings: dict, network, train, test, xp, ranks: Ranks = ALONE):
+        if ranks.size > 1:
+            raise ValueError("--mode samples is for one process: ranks do not share its chains yet")
         super().__init__(settings, network, train, test, xp)
         self.noise, q = reference_of_training(settings, train)
         self.q_arrays = reference_arrays(q, TEMPERATURE)

@@ -14,6 +14,8 @@ def scores_of(engine, images, xp) -> np.ndarray:
 
     Of images larger than the net's input, the mean over the centre and the four corners.
     """
+    if not len(images):
+        return np.empty((0, *list(engine.shapes.values())[-1]), np.float32)
     size = min(TEST_BATCH, max(1, TEST_NUMBERS // math.prod(images.shape)))
     scores = []
     for i in range(0, len(images), size):

@@ -2,6 +2,7 @@
 
 import math
 import time
+import zlib
 
 import numpy as np
 
@@ -9,11 +10,12 @@ from app.data.labels import labelled_and_not, rounds
 from app.runs.scoring import TEST_BATCH, not_finite, scores_of
 from app.runs.tally import Tally
 from fast import engine, record
+from fast.ranks import ALONE, Ranks
 from losses.discriminative import discriminative_loss
 from losses.generative import effective_sample_size, generative_loss, importance_weights, intercepts
 from losses.joint import joint_loss
 from losses.semi_supervised import semi_supervised_loss
-from nn.backend import to_device
+from nn.backend import to_device, to_host
 from nn.dropout import Dropout
 from nn.flatten import Flatten
 from nn.global_pool import GlobalPool
@@ -36,10 +38,14 @@ def bias_of_scores(network):
 
 
 class Training:
-    """A run: GG or DG by batches and epochs, the switch between them, a test after each epoch."""
+    """A run: GG or DG by batches and epochs, the switch between them, a test after each epoch.
 
-    def __init__(self, settings: dict, network, train, test, xp):
-        self.settings, self.network, self.xp = settings, network, xp
+    The ranks of an MPI job have the same Training, but each reads only its own images of a batch.
+    """
+
+    def __init__(self, settings: dict, network, train, test, xp, ranks: Ranks = ALONE):
+        self.settings, self.network, self.xp, self.ranks = settings, network, xp, ranks
+        same_start(ranks, network, train, test)
         self.train, self.test = train.to(xp), test.to(xp)
         self.labelled, self.others = np.arange(len(train)), np.empty(0, int)
         if settings["labels"] is not None:
@@ -51,7 +57,7 @@ class Training:
         batch = min(settings["batch_size"], len(train))
         twice = len(self.others) or settings["mode"] == "samples"
         largest = max(batch * (2 if twice else 1), TEST_BATCH)
-        self.engine = engine(network, xp, settings["threads"], largest, settings["plain"])
+        self.engine = engine(network, xp, settings["threads"], largest, settings["plain"], ranks)
         self.learned_from = self.train.only(np.union1d(self.labelled, self.others))
         known = train.labels[self.labelled]
         self.priors = np.bincount(known, minlength=train.classes) / len(known)
@@ -112,7 +118,8 @@ class Training:
         self.queued = 0  # rows of it that are in use
         # Dropout's numbers come from the host, so such a net cannot be recorded as a CUDA graph.
         dropout = any(isinstance(layer, Dropout) for layer in self.network.layers.values())
-        self.recorded = record(self.learn, self.xp, plain=dropout or s["plain"])
+        alone = self.ranks.size == 1  # messages cannot be recorded, either
+        self.recorded = record(self.learn, self.xp, plain=dropout or s["plain"] or not alone)
 
     def rate(self) -> float:
         """The learning rate of the step to come."""
@@ -145,13 +152,15 @@ class Training:
     def read_batch(self, batch: int) -> tuple:
         """(images, labels, how many of these are known) of a batch: the same at any time.
 
-        The known ones come first; the other labels are only for counting how many are guessed.
+        The images are this rank's, the labels those of all. The known ones come first; the other
+        labels are only for counting how many are guessed.
         """
         size, seed = self.settings["batch_size"], self.settings["seed"]
         these = slice(batch * size, (batch + 1) * size)
         index = np.concatenate([self.order[these], self.other_order[these]]).astype(int)
         rng = np.random.default_rng((seed, self.epoch, batch))
-        return *self.train.training_batch(index, rng), len(self.order[these])
+        own = self.ranks.rows(len(index))
+        return *self.train.training_batch(index, rng, own), len(self.order[these])
 
     @np.errstate(over="ignore", invalid="ignore")  # `look` sees a loss that is not finite
     def step(self, images, labels, known: int) -> None:
@@ -166,7 +175,7 @@ class Training:
         self.newest = x
         self.it += 1
         self.batch += 1
-        if self.tally.full:
+        if self.tally.full or self.ranks.size > 1:  # which then look together
             self.look()
         self.seconds += time.perf_counter() - began
 
@@ -175,7 +184,7 @@ class Training:
         since = self.tally.look()
         if since is None:
             return
-        where = not_finite(self.network, self.newest)
+        where = not_finite(self.network, self.ranks.gather(self.newest))
         where = f"{since} steps later, {where}" if since else where
         when = self.when(self.it - 1 - since)
         raise FloatingPointError(
@@ -187,11 +196,16 @@ class Training:
         return f"iteration {it} of {stage} in epoch {self.epoch}"
 
     def scores(self, images) -> np.ndarray:
-        return scores_of(self.engine, images, self.xp)
+        """f_y(x) of all images, of which each rank does its own."""
+        if self.ranks.size == 1:
+            return scores_of(self.engine, images, self.xp)
+        own = images.only(self.ranks.rows(len(images)))
+        return self.ranks.gather(scores_of(self.engine.engine, own, self.xp))
 
     def intercepts(self, count: int) -> np.ndarray:
         """alpha_y of Eq. 6 from `count` of the images learned from, evenly spaced."""
-        return intercepts(self.scores(self.learned_from.evenly(count)), self.priors)
+        scores = self.scores(self.learned_from.evenly(count))
+        return self.ranks.agree(intercepts(scores, self.priors))
 
     def test_errors(self, alpha: np.ndarray) -> tuple[float, float]:
         """Percent of the test images whose class is not argmax f_y, nor argmax f_y + alpha_y."""
@@ -240,7 +254,7 @@ class Training:
         """Test, add a row to the metrics, and see whether GG gives way to DG."""
         self.look()
         began, lr = time.perf_counter(), self.rate()
-        switch, last = self.switches(), self.epoch == self.settings["epochs"]
+        switch, last = self.ranks.agree(self.switches()), self.epoch == self.settings["epochs"]
         alpha = np.zeros(self.train.classes)
         if self.stage not in TRAINS_BIAS:
             alpha = self.intercepts(len(self.train) if switch or last else QUICK_INTERCEPTS)
@@ -255,5 +269,26 @@ class Training:
             self.start_stage("DG", self.settings["finetune_lr"])
         row["seconds"] = self.seconds + time.perf_counter() - began
         self.rows.append({k: v if isinstance(v, str | int) else float(v) for k, v in row.items()})
+        check_weights(self.ranks, self.network)
         self.epoch += 1
         self.start_epoch()
+
+
+def same_start(ranks: Ranks, network, train, test) -> None:
+    """Give all ranks the weights of rank 0. ValueError if they have not got the same images."""
+    if ranks.size > 1:
+        labels = [(len(part), zlib.crc32(part.labels.astype(int))) for part in (train, test)]
+        if len(set(map(tuple, ranks.from_all(labels)))) > 1:
+            raise ValueError(f"{train.source}: the ranks have not found the same images there")
+        weights = {name: to_host(w) for name, w in network.params().items()}
+        network.set_params(ranks.agree(weights if ranks.first else None))
+
+
+def check_weights(ranks: Ranks, network) -> None:
+    """ArithmeticError if the ranks' weights differ: no rank would notice by itself."""
+    if ranks.size > 1:
+        weights = [np.ascontiguousarray(to_host(w)) for w in network.params().values()]
+        found = ranks.from_all([zlib.crc32(w) for w in weights])
+        odd = [rank for rank, sums in enumerate(found) if sums != found[0]]
+        if odd:
+            raise ArithmeticError(f"the weights of rank {odd[0]} are not those of rank 0 any more")

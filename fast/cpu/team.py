@@ -13,7 +13,7 @@ import numpy as np
 from fast.cpu import for_one_image
 from fast.cpu.processes import Workers
 from fast.cpu.shared_arrays import SharedArrays, front
-from fast.cpu.update import update_rows
+from fast.cpu.update import sum_rows, update_rows
 from fast.cpu.windows import slices
 from fast.engine import Device, Engine
 from nn.backend import Array
@@ -45,6 +45,7 @@ class Team:
         self.smallest_part = max(1, SMALLEST_PART // math.prod(self.input_shape))  # images
         self.workers, self.parts, self.seeds, self.dtype = None, [slice(0, 0)], (), None
         self.arrays = self.sgd = None
+        self.total = None  # where `gradients` puts sums: memory that processes to come share
 
     def bottom_up(self, x: Array, to: str | None = None, train: bool = False) -> Array:
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
@@ -78,12 +79,32 @@ class Team:
             return
         self.hand_over(dy)
         self.each(self.gradients_part, dy.shape[1:])
+        self.step(sgd, self.update_part, lr, len(dy), len(self.parts))
+
+    def gradients(self, dy: Array, total: dict[str, Array]) -> None:
+        """The gradients into `total`, which was self.total at the last bottom_up; see Engine."""
+        if len(self.parts) == 1:
+            self.alone.gradients(dy, total)
+            return
+        self.hand_over(dy)
+        self.each(self.gradients_part, dy.shape[1:])
+        self.each(self.sum_part, len(dy), len(self.parts))
+
+    def update(self, sgd: SGD, total: dict[str, Array], lr: float) -> None:
+        """A step of `sgd` by the gradients in `total`, after `gradients`; see Engine."""
+        if len(self.parts) == 1:
+            self.alone.update(sgd, total, lr)
+        else:
+            self.step(sgd, self.total_part, lr, len(self.parts))
+
+    def step(self, sgd, work, *arguments):
+        """Let all processes update their shares of the parameters."""
         if sgd is self.sgd:
-            self.each(self.update_part, lr, len(dy), len(self.parts))
+            self.each(work, *arguments)
         else:  # only processes to come can know this SGD; row by row the work is the same
             self.sgd = sgd
             for place, part in enumerate(self.parts):
-                self.update_part(place, part, lr, len(dy), len(self.parts))
+                work(place, part, *arguments)
             self.stop()
 
     def hand_over(self, dy):
@@ -142,6 +163,23 @@ class Team:
 
     def update_part(self, place, part, lr, images, shares):
         """In any of the processes: update its share of the parameters, rows of the large ones."""
+        for name, rows, grads in self.shares(place, images, shares):
+            update_rows(self.sgd, name, rows, grads, lr)
+
+    def sum_part(self, place, part, images, shares):
+        """In any of the processes: add up its share of the gradients, in `total`."""
+        for name, rows, grads in self.shares(place, images, shares):
+            sum_rows(self.total[name], rows, grads)
+
+    def total_part(self, place, part, lr, shares):
+        """In any of the processes: update its share of the parameters by the sums in `total`."""
+        for number, (name, w) in enumerate(self.engine.params_below()):
+            rows = share(number, w, place, shares)
+            if rows.start < rows.stop:
+                update_rows(self.sgd, name, rows, [self.total[name]], lr)
+
+    def shares(self, place, images, shares):
+        """(name, rows, gradients to add up) of what one process updates of each parameter."""
         shared = self.arrays
         others = [g for p, g in enumerate(shared.grads[: len(self.split(images))]) if p != place]
         for number, (name, w) in enumerate(self.engine.params_below()):
@@ -151,17 +189,19 @@ class Team:
             else:
                 grads = [shared.grads[place][name], *(g[name] for g in others)]
             if rows.start < rows.stop:
-                update_rows(self.sgd, name, rows, grads, lr)
+                yield name, rows, grads
 
     def start(self, images, params, dtype):
         """Map the memory and fork the processes, unless those that there are will do."""
         enough = self.workers and images <= self.images and dtype == self.dtype
+        enough = enough and self.total is self.arrays.total
         if enough and all(w is self.arrays.params.get(name) for name, w in params.items()):
             return
         self.stop()
         self.images, self.dtype = max(images, self.images), dtype
         parts = len(self.split(self.images))
         self.arrays = SharedArrays(self.network, self.sgd, self.images, parts, dtype)
+        self.arrays.total = self.total
         self.workers = Workers(self, parts - 1)
 
     def stop(self) -> None:

@@ -17,18 +17,23 @@ BLAS_VARIABLES = (
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+# How many processes mpiexec has started on this machine: MPICH and Intel MPI; Open MPI.
+RANKS_HERE = "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"
 MOST = 256  # threads
 CAN_FORK = sys.platform == "linux"  # elsewhere system libraries do not survive it
 
 
 def cores() -> int:
-    """Cores this process may use: what the user set for BLAS, else what the system grants."""
+    """Cores this process may use: what the user set for BLAS, else what the system grants, shared
+    with the processes that mpiexec has started beside it."""
     for variable in BLAS_VARIABLES:
         if os.environ.get(variable, "").isdecimal():
             return min(max(1, int(os.environ[variable])), MOST)
+    granted = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        granted = len(os.sched_getaffinity(0))
+    beside = [int(os.environ[n]) for n in RANKS_HERE if os.environ.get(n, "").isdecimal()]
+    return max(1, granted // max(1, *beside, 1))
 
 
 def limit_blas(threads: int) -> None:

@@ -43,3 +43,14 @@ def update_rows(sgd, name, rows, grads, lr):
         some_V += g
         some_V += np.multiply(some_w, rate * decay, out=g)
         some_w -= some_V
+
+
+def sum_rows(total, rows, grads):
+    """Put some rows of the gradient that `grads`, as of update_rows, add up to into total."""
+    if isinstance(grads[0], Factors):
+        some = grads[0].rows(rows)
+        np.matmul(some.x.T, some.dy, out=total[rows])
+        return
+    total[rows] = grads[0][rows]
+    for other in grads[1:]:
+        total[rows] += other[rows]
