@@ -20,7 +20,7 @@ from app.data.ahead import ahead
 from app.data.load import load
 from app.formats.net import graph_or_name, input_shape_of, read_source
 from app.formats.weights import save_weights
-from app.job import started_job
+from app.job import ALONE, started_job
 from app.options.train import settings_and_folder
 from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
@@ -34,8 +34,8 @@ from nn.nets import NETS
 CHECKPOINT_SECONDS = 60  # a killed run loses at most this much work, or an epoch if that is less
 
 
-def run_epoch(training, run, signal, first):
-    """The batches that are left of this epoch; False if a signal came. Only `first` writes."""
+def run_epoch(training, run, stopped, job=ALONE):
+    """The batches that are left of this epoch; False if a signal came."""
     left = training.batches()
     reader = (training.read_batch(batch) for batch in left)
     if training.train.on_disk:  # in memory it takes 0.05 ms, and a thread 1 ms of a LeNet step
@@ -45,7 +45,7 @@ def run_epoch(training, run, signal, first):
     shown = saved = time.perf_counter()
     pause = CHECKPOINT_SECONDS
     shape = {"total": left.stop, "initial": left.start, "unit": "batch"}
-    bar = tqdm(desc=title, mininterval=interval, disable=not first, **shape)
+    bar = tqdm(desc=title, mininterval=interval, disable=not job.first, **shape)
     with bar, closing(reader) as batches:
         for images, labels, known in batches:
             training.step(images, labels, known)
@@ -53,9 +53,9 @@ def run_epoch(training, run, signal, first):
                 show(training, bar)
                 shown = time.perf_counter()
             bar.update()
-            if signal():
+            if job.signal(stopped):
                 return False
-            if first and time.perf_counter() - saved > pause:
+            if job.first and time.perf_counter() - saved > pause:
                 began = time.perf_counter()
                 run.save_checkpoint(*training_state(training))
                 saved = time.perf_counter()
@@ -172,22 +172,18 @@ def run_training(argv, job):
     batch = min(settings["batch_size"], len(train))
     less = f"lower --batch-size (it is {batch})"
     with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
-
-        def signal():
-            return job.signal(stopped)
-
         form = f"{device}, the textbook alone" if settings["plain"] else device
         print(
             f"{Path(settings['net']).stem}, {settings['mode']}, {len(train)} images, {form}"
             f"{job.in_words()}; in {run.path}"
         )
         while training.epoch <= settings["epochs"]:
-            whole = run_epoch(training, run, signal, job.first)
+            whole = run_epoch(training, run, stopped, job)
             if job.first:
                 run.save_checkpoint(*training_state(training))
                 if training.rows:
                     write_csv(run.path / "metrics.csv", training.rows)
-            number = signal()
+            number = job.signal(stopped)
             if number or not whole:
                 print(
                     f"stopped; go on with: python train.py --resume {shlex.quote(str(run.path))}",

@@ -26,15 +26,16 @@ from fast.device import choose_device
 CHECKPOINT_SECONDS = 30  # a killed run loses at most this much work
 
 
-def climb(chains, signal, first):
+def climb(chains, stopped, job):
     """The ascent that chains may begin with; False if a signal came."""
     steps = chains.settings["ascent_steps"]
     interval = 0.1 if sys.stderr.isatty() else 10
-    how = {"unit": "step", "mininterval": interval, "disable": not first}
-    return all(not signal() for _ in tqdm(chains.climb(), "climbing", steps, **how))
+    how = {"unit": "step", "mininterval": interval, "disable": not job.first}
+    bar = tqdm(chains.climb(), "climbing", steps, **how)
+    return all(not job.signal(stopped) for _ in bar)
 
 
-def run_chains(chains, run, signal, job):
+def run_chains(chains, run, stopped, job):
     """The iterations that are left; False if a signal came."""
     total = chains.settings["iterations"]
     interval = 0.1 if sys.stderr.isatty() else 10
@@ -54,7 +55,7 @@ def run_chains(chains, run, signal, job):
                 refresh=False,
             )
             bar.update()
-            if signal():
+            if job.signal(stopped):
                 return False
             if job.ranks.agree(time.perf_counter() - saved > CHECKPOINT_SECONDS):
                 save(chains, run, job)
@@ -141,18 +142,14 @@ def sample(argv, job):
         return f"; stopped at iteration {chains.iteration}, {run.kept()}"
 
     with fail_in_one_line(status=1, kept=kept, less=less), stop_signals() as stopped:
-
-        def signal():
-            return job.signal(stopped)
-
         announce(chains, run, device + job.in_words(), predicted, flat)
-        whole = not chains.begins_with_an_ascent() or climb(chains, signal, job.first)
-        whole = whole and run_chains(chains, run, signal, job)
+        whole = not chains.begins_with_an_ascent() or climb(chains, stopped, job)
+        whole = whole and run_chains(chains, run, stopped, job)
         save(chains, run, job)
         if not whole:
             again = f"python visualize.py --resume {shlex.quote(str(run.path))}"
             print(f"stopped; go on with: {again}", file=sys.stderr)
-            job.end(128 + signal())
+            job.end(128 + job.signal(stopped))
         write_results(chains, run, predicted, device, job)
         print(f"pictures and samples are in {run.path}")
 

@@ -94,6 +94,9 @@ class Job:
         sys.exit(status)
 
 
+ALONE = Job(Ranks())
+
+
 def exit_status(stop: SystemExit) -> int:
     return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 
@@ -122,17 +125,18 @@ def started_job() -> Iterator[Job]:
     else:
         return
     if job.together:
-        from mpi4py import MPI
-
-        for stream in (out, err):
-            stream.flush()
-        MPI.Finalize()
-        os._exit(status)  # else python -m mpi4py would call that an accident
-    if not job.first:
+        status = job.ranks.agree(status)
+        if not job.first and status:
+            job.ranks.comm.Barrier()  # until rank 0 ends all, so that its status is the job's
+    elif not job.first:
         time.sleep(PATIENCE)
         said = sys.stderr.getvalue().rstrip()
         last = said if "Traceback" in said else said.rpartition("\n")[2]
         print(f"rank {job.ranks.rank}: {last}", file=err)
     for stream in (out, err):
         stream.flush()
+    if status == 0:
+        sys.exit()
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)  # MPI would add a line of its own
     job.ranks.comm.Abort(status)

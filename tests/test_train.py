@@ -118,15 +118,15 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images, given):
     run = RunFolder(tmp_path / "run")
     run.create({})
     while whole.epoch <= 3:
-        run_epoch(whole, run, lambda: 0, True)
+        run_epoch(whole, run, [])
     resumed = small()
     while resumed.epoch <= 3:
-        run_epoch(resumed, run, lambda: 15, True)  # one step, then stop
+        run_epoch(resumed, run, ["a signal"])  # one step, then stop
         run.save_checkpoint(*training_state(resumed))
         resumed = small()
         run.load_checkpoint(partial(restore_training, resumed))
         if resumed.batch == 5:
-            run_epoch(resumed, run, lambda: 0, True)  # only the end of the epoch is left
+            run_epoch(resumed, run, [])  # only the end of the epoch is left
     os.close(run.lock)
     for name, w in whole.network.params().items():
         np.testing.assert_array_equal(w, resumed.network.params()[name])
@@ -187,7 +187,7 @@ def test_joint_trains_the_bias(small_images):
     """DG gives each class a bias, so argmax f is the class: no intercepts are added."""
     training = small_training(small_images, mode="joint", epochs=2)
     while training.epoch <= 2:
-        run_epoch(training, RunFolder("unused"), lambda: 0, True)
+        run_epoch(training, RunFolder("unused"), [])
     assert [row["stage"] for row in training.rows] == ["joint", "joint"]
     assert all(row["test_error"] == row["test_error_eq6"] for row in training.rows)
     assert training.network.params()["fc2.b"].all()
@@ -218,7 +218,7 @@ def test_runs_made_before_an_option_was_there(tmp_path, small_data):
     run_folder = RunFolder(tmp_path / "old")
     run_folder.create(old)
     training = Training(settings, *small, np)
-    run_epoch(training, run_folder, lambda: 0, True)
+    run_epoch(training, run_folder, [])
     run_folder.save_checkpoint(*training_state(training))
     os.close(run_folder.lock)
     result = run("--resume", tmp_path / "old")
@@ -229,7 +229,7 @@ def test_runs_made_before_an_option_was_there(tmp_path, small_data):
 def test_intercepts_are_in_the_bias_after_gg(small_images):
     training = small_training(small_images, mode="gg", epochs=2)
     while training.epoch <= 2:
-        run_epoch(training, RunFolder("unused"), lambda: 0, True)
+        run_epoch(training, RunFolder("unused"), [])
     scores = training.scores(small_images).astype(float)
     log_mean = np.log(np.exp(scores).mean(axis=0))
     np.testing.assert_allclose(log_mean, np.log(training.priors), atol=1e-5)
@@ -323,10 +323,10 @@ def test_the_bar_names_the_epoch_of_its_test_error(small_images):
             self.numbers = numbers
 
     training, bar = small_training(small_images, epochs=3, mode="dg"), Bar()
-    run_epoch(training, RunFolder("unused"), lambda: 0, True)
+    run_epoch(training, RunFolder("unused"), [])
     show(training, bar)  # at the end of its own epoch
     assert list(bar.numbers) == ["loss", "ESS/n", "test error"]
-    run_epoch(training, RunFolder("unused"), lambda: 15, True)
+    run_epoch(training, RunFolder("unused"), ["a signal"])
     show(training, bar)  # within the next one
     assert list(bar.numbers) == ["loss", "ESS/n", "test error of epoch 1"]
 
@@ -336,7 +336,7 @@ def test_switch_by_effective_sample_size(small_images):
     stages = []
     while training.epoch <= 6:
         stages.append(training.stage)
-        run_epoch(training, RunFolder("unused"), lambda: 0, True)
+        run_epoch(training, RunFolder("unused"), [])
     assert stages == ["GG"] + ["DG"] * 5
     assert training.rows[0]["ess"] < 0.999
     assert training.lr == 0.003
