@@ -46,7 +46,8 @@ def reference_and_heat(settings: dict) -> str:
     """The reference distribution and the temperature, as a picture names them."""
     s = settings
     data = f" of {Path(s['reference_data']).name}" if s["reference_data"] else ""
-    return f"reference q: {s['reference']}{data}, sigma = {s['sigma']:g}, T = {s['temperature']:g}"
+    name = "kept with the weights" if s["reference"] == "file" else s["reference"]
+    return f"reference q: {name}{data}, sigma = {s['sigma']:g}, T = {s['temperature']:g}"
 
 
 def unit_names(settings: dict) -> list[str]:
