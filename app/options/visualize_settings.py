@@ -201,7 +201,8 @@ def sampler_settings(given, source):
 def preset(input_shape: tuple, reference: str, name: str = "auto") -> dict:
     """Settings of chains that suit images of this shape and a reference distribution.
 
-    input_shape (H, W, C); reference: "white", "natural" or "data"; name: "auto", or "paper" for the
+    input_shape (H, W, C); reference: "white", "natural", "data", or "file"
+    for a q that a net's file of weights keeps; name: "auto", or "paper" for the
     numbers that the paper prints -> {"sigma": of the reference, in the net's input units,
     "temperature", "mass", "leapfrog_steps", "step_size": of z, "iterations", "chains", "heat":
     how many times hotter the chains begin, "spread": of the first z, "start": "noise" or "ascent"}.
