@@ -11,6 +11,7 @@ import numpy as np
 from app.formats.npz import save_npz
 from app.job import started_job
 from app.options.train_settings import complete
+from app.runs.sampled import SampledTraining
 from app.runs.training import Training
 from train import net_and_data
 
@@ -21,6 +22,7 @@ RUNS = {
     "gg": {"mode": "gg"},
     "ggdg": {"mode": "ggdg", "epochs": 3, "batch_size": 40},
     "few-labels": {"mode": "gg", "labels": 21, "unlabeled_weight": 0.7},
+    "samples": {"mode": "samples", "lr": 1e-3, "chains": 30, "rebirth": 0.2},
     "textbook": {"mode": "gg", "plain": True, "epochs": 1},
 }
 
@@ -32,7 +34,8 @@ def main(data, out, threads):
             settings = complete(COMMON | own | {"data": data, "threads": int(threads)})
             network, train, test = net_and_data(settings)
             network.to(np, np.float64)
-            training = Training(settings, network, train, test, np, job.ranks)
+            kind = SampledTraining if settings["mode"] == "samples" else Training
+            training = kind(settings, network, train, test, np, job.ranks)
             while training.epoch <= settings["epochs"]:
                 for batch in training.batches():
                     training.step(*training.read_batch(batch))

@@ -1,7 +1,9 @@
 """Training from the model's own samples: images, and chains of the current model (Eq. 9).
 
 The chains go on from update to update, each tied to one class. An update moves one chain for each
-image of the batch, and then compares f_y of the images with f_y of the chains.
+image of the batch, and then compares f_y of the images with f_y of the chains. The ranks of an MPI
+job share both: each moves some of these chains, with the random numbers that they would have on
+one rank, and then tells the others where they are.
 """
 
 import time
@@ -12,6 +14,7 @@ from app.console import warn
 from app.formats.reference import reference_arrays, reference_from
 from app.runs.checks import need
 from app.runs.references import LARGEST_DATA
+from app.runs.share import Share
 from app.runs.tally import Tally
 from app.runs.training import MOST_RETURNS, Training
 from fast.ranks import ALONE, Ranks
@@ -40,8 +43,9 @@ GOOD_GAP = 6.0  # a state with a larger one is not kept as a good one
 class ClassChains:
     """Chains of z, chain j a sample of the class j % K; see hmc/ for what moves them."""
 
-    def __init__(self, energy: NodeEnergy, settings: dict, classes: int, xp):
-        self.energy, self.xp, self.rebirth = energy, xp, settings["rebirth"]
+    def __init__(self, energy: NodeEnergy, settings: dict, classes: int, xp, ranks=ALONE):
+        self.energy, self.xp, self.ranks = energy, xp, ranks
+        self.rebirth = settings["rebirth"]
         self.trajectories = settings["trajectories"]
         self.classes = np.arange(settings["chains"]) % classes
         need(settings["chains"] >= classes, f"--chains: at least one for each of {classes} classes")
@@ -55,7 +59,8 @@ class ClassChains:
         self.sampler = HMC(energy, FIRST_STEP, settings["leapfrog_steps"], jitter=JITTER)
 
     def noise(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return rng.standard_normal((n, *self.energy.reference.shape), np.float32)
+        noise = rng.standard_normal((n, *self.energy.reference.shape), np.float32)
+        return noise.astype(self.energy.reference.mean.dtype, copy=False)
 
     def chosen(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A chain of its class for each image, as far as there are chains: their numbers."""
@@ -69,26 +74,29 @@ class ClassChains:
     def move(self, labels: np.ndarray, rng: np.random.Generator) -> tuple:
         """Move chains of these classes: (images, classes, mean acceptance) of those that count.
 
-        Some begin anew from q, and count once they have moved GROWN times: until then they are no
-        samples, but on their way from the noise.
+        Images and classes are those of this rank's chains. Some chains begin anew from q, and count
+        once they have moved GROWN times: until then they are no samples, but on their way from the
+        noise.
         """
         these = self.chosen(labels, rng)
         anew = these[rng.random(len(these)) < self.rebirth]
         self.age[anew] = 0
         self.z[anew] = to_device(self.noise(rng, len(anew)), self.xp)
-        classes = self.classes[these]
-        self.energy.of(classes)
-        state, acceptance = self.sampler.start(self.z[these]), []
+        share, classes = Share(len(these), self.ranks), self.classes[these]
+        rng, own = share.generator(rng), share.own(these)
+        self.energy.of(self.classes[own])
+        state, acceptance = self.sampler.start(self.z[own]), []
         for _ in range(self.trajectories):
-            self.sampler.step_size = self.tuning.trial[classes]
+            self.sampler.step_size = self.tuning.trial[self.classes[own]]
             state, info = self.sampler.step(state, rng)
-            self.tuning.update(self.by_class(info["probability"], classes))
-            acceptance.append(info["probability"].mean())
-        self.z[these] = state.x
+            probability = share.gather(info["probability"])
+            self.tuning.update(self.by_class(probability, classes))
+            acceptance.append(probability.mean())
+        self.z[these] = share.gather(state.x)
         self.age[these] += 1
-        grown = self.age[these] >= GROWN
+        grown = (self.age[own] >= GROWN) & (not share.idle)
         x = self.energy.reference.image(state.x)[to_device(grown, self.xp)]
-        return x, classes[grown], np.mean(acceptance)
+        return x, self.classes[own][grown], np.mean(acceptance)
 
     def by_class(self, probability: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """The mean of each class; the target for a class without chains, so that it stays."""
@@ -154,13 +162,13 @@ class SampledTraining(Training):
     """A run of --mode samples. Beside what Training keeps: chains, and the last good state."""
 
     def __init__(self, settings: dict, network, train, test, xp, ranks: Ranks = ALONE):
-        if ranks.size > 1:
-            raise ValueError("--mode samples is for one process: ranks do not share its chains yet")
-        super().__init__(settings, network, train, test, xp)
-        self.noise, q = reference_of_training(settings, train)
-        self.q_arrays = reference_arrays(q, TEMPERATURE)
-        energy = NodeEnergy(self.engine, network.last, 0, reference=self.reference())
-        self.chains = ClassChains(energy, settings, train.classes, xp)
+        super().__init__(settings, network, train, test, xp, ranks)
+        self.noise = noise_of_pixels(train)
+        q = reference_of_training(settings, train, self.noise) if ranks.first else None
+        self.q_arrays = ranks.agree(reference_arrays(q, TEMPERATURE) if ranks.first else None)
+        own = self.engine if ranks.size == 1 else self.engine.engine  # for this rank's chains
+        energy = NodeEnergy(own, network.last, 0, reference=self.reference())
+        self.chains = ClassChains(energy, settings, train.classes, xp, ranks)
         self.guard, self.returns = Guard(), 0
         self.stages = np.linspace(0, self.total_steps(), STAGES).astype(int)
         shape = STAGES, train.classes, *train.shape
@@ -171,7 +179,7 @@ class SampledTraining(Training):
     def reference(self) -> White:
         """q as it will be in the file of weights."""
         q, _ = reference_from(self.q_arrays, self.train.shape)
-        return q.to(self.xp, np.float32)
+        return q.to(self.xp, next(iter(self.network.params().values())).dtype)
 
     def start_stage(self, stage: str, lr: float) -> None:
         s = self.settings
@@ -187,11 +195,12 @@ class SampledTraining(Training):
         """Move chains, learn from them and one batch of images, and see that all is well."""
         began = time.perf_counter()
         rng = np.random.default_rng((self.settings["seed"], self.epoch, self.batch, 1))
-        noise = rng.standard_normal(images.shape, np.float32)
+        own = self.ranks.rows(len(labels))
+        noise = rng.standard_normal((len(labels), *images.shape[1:]), np.float32)[own]
         x = to_device(images, self.xp) + self.noise * to_device(noise, self.xp)
         chains, classes, acceptance = self.chains.move(labels, rng)
-        info = self.learn_from(x, labels, chains, classes)
-        problem = self.guard.alarm(info["gap"], info["largest"], acceptance)
+        info = self.learn_from(x, labels[own], chains, classes)
+        problem = self.ranks.agree(self.guard.alarm(info["gap"], info["largest"], acceptance))
         step_size = self.chains.tuning.trial.mean()
         means = [len(labels) * a for a in (info["gap"], acceptance, step_size, info["largest"])]
         self.it += 1
@@ -208,16 +217,21 @@ class SampledTraining(Training):
         self.seconds += time.perf_counter() - began
 
     def learn_from(self, x, labels, chains, classes) -> dict:
-        """One step of Adam from images and chains: what the loss layer tells, on the host."""
-        xp, n, weight = self.xp, len(x), self.settings["dg_weight"]
+        """One step of Adam from images and chains: what the loss layer tells, on the host.
+
+        All four are this rank's. The scores are those of all ranks: rank 0's images and chains,
+        then those of rank 1, and so on.
+        """
+        xp, weight = self.xp, self.settings["dg_weight"]
         scores = self.engine.bottom_up(xp.concatenate([x, chains]), train=True)
-        labels, classes = to_device(labels, xp), to_device(classes, xp)
-        is_chain = xp.arange(len(scores)) >= n
-        both = xp.concatenate([labels, classes])
+        both = self.ranks.gather(np.concatenate([labels, classes]))
+        is_chain = self.ranks.gather(np.arange(len(x) + len(chains)) >= len(x))
+        both, is_chain = to_device(both, xp), to_device(is_chain, xp)
         loss, dscores, info = sampled_generative_loss(scores, both, is_chain, PULL)
         if weight:  # Eq. 18 on the images
-            discriminative, d, _ = discriminative_loss(scores[:n], labels)
-            dscores[:n] += weight * d
+            image = ~is_chain
+            discriminative, d, _ = discriminative_loss(scores[image], both[image])
+            dscores[image] += weight * d
             loss = loss + weight * discriminative
         grads: dict = {}
         self.engine.top_down(dscores, grads)
@@ -279,7 +293,8 @@ class SampledTraining(Training):
 
     def intercepts(self, count: int) -> np.ndarray:
         """alpha_y of Eq. 6 from `count` training images."""
-        return fitted_intercepts(self.scores(self.learned_from.evenly(count)), self.priors)
+        scores = self.scores(self.learned_from.evenly(count))
+        return self.ranks.agree(fitted_intercepts(scores, self.priors))
 
     def kept_with_weights(self) -> dict:
         return self.q_arrays
@@ -292,16 +307,20 @@ class SampledTraining(Training):
         return ["epoch", "stage", "loss", *told, "test_error", "test_error_eq6", "lr", "seconds"]
 
 
-def reference_of_training(settings: dict, train) -> tuple[float, White]:
-    """(the noise that images get, q) for --reference data or natural.
+def noise_of_pixels(train) -> float:
+    """The standard deviation of the noise that images get.
 
-    The noise is a part of q: without it q would not cover the images, whose borders are constant.
+    It is a part of q: without it q would not cover the images, whose borders are constant.
     """
-    noise = NOISE * 255 * float(np.abs(train.pixels.scale).mean())
+    return NOISE * 255 * float(np.abs(train.pixels.scale).mean())
+
+
+def reference_of_training(settings: dict, train, noise: float) -> White:
+    """q for --reference data or natural."""
     x = train.evenly(60_000).batch(slice(None))[0]
     if settings["reference"] == "data" and np.prod(train.shape) <= LARGEST_DATA:
-        return noise, Data(x, noise)
+        return Data(x, noise)
     if settings["reference"] == "data":
-        return noise, measured(x)
+        return measured(x)
     mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
-    return noise, Natural(train.shape, float(x.std()), mean)
+    return Natural(train.shape, float(x.std()), mean)
