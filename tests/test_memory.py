@@ -19,6 +19,7 @@ def test_training_says_what_to_lower(tmp_path, form):
     assert_one_line(result, 1, *told)
 
 
+@pytest.mark.slow
 def test_sampling_says_what_to_lower(tmp_path):
     asked = ["--chains", 20_000, "--threads", 1, "--out", tmp_path / "r"]
     result = run("visualize.py", *asked, **limited(2**31))

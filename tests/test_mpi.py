@@ -157,6 +157,7 @@ def test_a_killed_rank_ends_the_job_and_others_go_on(tmp_path):
         assert float(other["loss"]) == pytest.approx(float(one["loss"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_chains_of_a_model_that_learns_from_them_go_on_on_other_ranks(tmp_path):
     """By 3 ranks, all of them killed; by 2; as if by one process, up to rounding."""
     few = "--mode", "samples", "--chains", 30, "--threads", 1, "--limit", 320, "--epochs", 3
@@ -202,6 +203,7 @@ def test_the_same_pictures_on_any_number_of_ranks(tmp_path):
                 np.testing.assert_allclose(checkpoint[name], numbers, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_chains_go_on_on_another_number_of_ranks(tmp_path):
     long = *SAMPLING, "--iterations", 40, "--start", "ascent", "--ascent-steps", 20
     whole, folder = tmp_path / "whole", tmp_path / "stopped"

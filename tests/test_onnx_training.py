@@ -53,7 +53,15 @@ def pictures(tmp_path):
 OPTIONS = ["--batch-size", 20, "--threads", 2, "--pixel-mean", "image", "--pixel-scale", 0.02]
 
 
-@pytest.mark.parametrize("options", [["dg"], ["gg"], ["dg", "--plain"], ["gg", "--plain"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["dg"],
+        ["gg"],
+        pytest.param(["dg", "--plain"], marks=pytest.mark.slow),
+        pytest.param(["gg", "--plain"], marks=pytest.mark.slow),
+    ],
+)
 def test_the_loss_falls(tmp_path, pictures, options):
     options = ["--mode", *options, "--epochs", 5, "--lr", 0.02, *OPTIONS]
     result = run("train.py", "--net", RESNET, "--data", pictures, *options, "--out", tmp_path / "r")
@@ -63,7 +71,9 @@ def test_the_loss_falls(tmp_path, pictures, options):
     assert float(rows(tmp_path / "r")[-1]["test_error_eq6"]) < 80  # of 90 by guessing
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_killed_runs_go_on_bit_identically(tmp_path, pictures, how):
     options = ["--net", RESNET, "--data", pictures, "--mode", "ggdg", "--epochs", 8]
     options += ["--switch-epoch", 4, *OPTIONS]

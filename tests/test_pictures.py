@@ -55,7 +55,14 @@ def test_a_users_settings_of_matplotlib(tmp_path, small_data, settings):
     assert files(tmp_path / "t") >= {"model.npz", "curves.png"}
 
 
-@pytest.mark.parametrize("failure", ["ImportError('none')", "MemoryError()", "KeyError('x')"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "ImportError('none')",
+        pytest.param("MemoryError()", marks=pytest.mark.slow),
+        pytest.param("KeyError('x')", marks=pytest.mark.slow),
+    ],
+)
 def test_numbers_are_kept_where_nothing_can_be_drawn(tmp_path, small_data, failure):
     """And what was not drawn is, once it can be, from the checkpoint."""
     (tmp_path / "fake").mkdir()

@@ -60,6 +60,7 @@ def test_a_killed_table_goes_on_where_it_was(tmp_path, small_data):
     assert_one_line_at_the_end(other, "was made with data", "choose another --out")
 
 
+@pytest.mark.slow
 def test_natural_images(tmp_path):
     """CIFAR-10's files: rates by held-out images, written down before a test image is looked at."""
     folder = cifar_folder(tmp_path / "cifar", np.random.default_rng(0), count=60)

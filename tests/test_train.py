@@ -69,7 +69,9 @@ def test_real_mnist_end_to_end(tmp_path):
     assert "is finished" in finished.stdout
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_killed_runs_go_on_bit_identically(tmp_path, small_data, how):
     """Killed again and again, at any moment, in GG or DG: the weights and metrics are the same."""
     options = ["--data", small_data, "--epochs", 12, "--batch-size", 8, "--threads", 2]

@@ -77,7 +77,9 @@ def test_threes_right_after_install(tmp_path):
         assert film.n_frames > 20
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_killed_chains_go_on_exactly(tmp_path, how, monkeypatch):
     options = ["--unit", "1,7", "--chains", 9, "--iterations", 60, "--threads", 2, "--film"]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0
@@ -94,6 +96,7 @@ def test_killed_chains_go_on_exactly(tmp_path, how, monkeypatch):
     assert (folder / "film.gif").read_bytes() == (tmp_path / "whole" / "film.gif").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_ascent_goes_on_exactly(tmp_path):
     options = ["--sampler", "ascent", "--chains", 3, "--iterations", 3000]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0

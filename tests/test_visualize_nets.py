@@ -62,6 +62,7 @@ def test_digits_right_after_install(tmp_path):
         complete({**asked, "reference": "file"})
 
 
+@pytest.mark.slow
 def test_annealed_chains_go_on_bit_identically(tmp_path):
     options = [*ALEXNET, "--layer", "conv2", "--unit", 7, "--chains", 3, "--iterations", 30]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0
@@ -102,7 +103,9 @@ def test_list_layers():
     assert names == list(open_network(str(EXPORTED / "lenet.onnx")).layers)
 
 
-@pytest.mark.parametrize("name", ["two_layers", "lenet", "alexnet", "vgg"])
+@pytest.mark.parametrize(
+    "name", ["two_layers", "lenet", "alexnet", pytest.param("vgg", marks=pytest.mark.slow)]
+)
 def test_samples_from_an_onnx_file(tmp_path, name):
     path = EXPORTED / f"{name}.onnx"
     result = run("--weights", path, "--unit", 1, *QUICK, "--out", tmp_path / "v")
