@@ -1,7 +1,7 @@
 """Do samples of a net's ten scores correspond to their digits, do they vary, are they like MNIST?
 
     python visualize.py --unit 0-9 --chains 100 --out samples/many
-    python -m benchmarks.judge samples/many
+    python -m benchmarks.judge samples/many [samples/more ...]
 
 Two judges look at every sample. Another LeNet, trained with another seed, may share a network's
 quirks; the nine nearest MNIST training images, by correlation of pixels, cannot. Variety is the
@@ -14,8 +14,8 @@ The Frechet distance compares all samples together with the test images, both as
 that of as many training images, the floor, and of as many draws from q, the start.
 
 Then: the test error of the net that drew (its intercepts are in its bias, Eq. 6), and how near the
-nearest training image is to a sample, compared with a test image. In the folder: judgement.json and
-nearest.png, samples beside their nearest training images.
+nearest training image is to a sample, compared with a test image. Into each folder go
+judgement.json and nearest.png, samples beside their nearest training images.
 """
 
 import argparse
@@ -118,54 +118,77 @@ def test_error(network, test):
     return 100 * float(np.mean(wrong))
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="a finished folder of visualize.py")
-    parser.add_argument("--weights", type=Path, default=JUDGE, help="the judging LeNet")
-    parser.add_argument("--data", type=Path, help="IDX files instead of MNIST's")
-    options = parser.parse_args()
-    with fail_in_one_line(status=2):
-        arrays = load_npz(options.folder / "samples.npz")
-        settings = json.loads((options.folder / "settings.json").read_text())
-        samples, units = arrays["samples"], arrays["units"]
-        if samples.shape[2:] != (28, 28, 1) or units.max() > 9:
-            raise ValueError(f"{options.folder}: not samples of ten digits")
-        train, test = load(options.data)
-        found = judge(samples, units, options.weights, train)
-        q = reference_of(settings, samples.shape[2:]).to(np, np.float32)
-        flat = samples.reshape(-1, *samples.shape[2:])
-        apart = distances(flat, q, options.weights, train, test)
-        number, distance = nearest(flat, train)
-        of_test = nearest(test.evenly(AT_ONCE).batch(slice(None))[0], train)[1].mean()
-        error = test_error(asked_source(settings).filled(), test)
-    print(
-        "| unit | recognised by another LeNet | by 9 nearest images | variety |\n|---|---|---|---|"
-    )
-    for u, unit in enumerate(units):
-        print(f"| {unit} | " + " | ".join(f"{100 * found[k][u]:.0f} %" for k in found) + " |")
-    print("| all | " + " | ".join(f"{100 * found[k].mean():.0f} %" for k in found) + " |")
-    print(
-        f"Frechet distance of {len(flat)} samples to the test images: {apart['samples']:.1f}; of "
-        f"as many training images {apart['floor']:.1f}, of q alone {apart['start']:.1f}"
-    )
-    print(f"test error of the net that drew: {error:.2f} %")
-    print(
-        f"distance of a sample to the nearest training image: {distance.mean():.3f}, of a test "
-        f"image {of_test:.3f}; the nearest sample {distance.min():.3f}"
-    )
+def judged(folder, options, train, test):
+    """Judge a folder of visualize.py, and write judgement.json and nearest.png into it."""
+    arrays = load_npz(folder / "samples.npz")
+    settings = json.loads((folder / "settings.json").read_text())
+    samples, units = arrays["samples"], arrays["units"]
+    if samples.shape[2:] != (28, 28, 1) or units.max() > 9:
+        raise ValueError(f"{folder}: not samples of ten digits")
+    found = judge(samples, units, options.weights, train)
+    q = reference_of(settings, samples.shape[2:]).to(np, np.float32)
+    flat = samples.reshape(-1, *samples.shape[2:])
+    number, distance = nearest(flat, train)
+    of_test = nearest(test.evenly(AT_ONCE).batch(slice(None))[0], train)[1]
+    summary = {"units": units.tolist()} | {name: values.tolist() for name, values in found.items()}
+    summary |= {"frechet": distances(flat, q, options.weights, train, test), "count": len(flat)}
+    summary |= {"test_error": test_error(asked_source(settings).filled(), test)}
+    summary |= {"nearest": {"samples": float(distance.mean()), "test": float(of_test.mean())}}
+    write_json(folder / "judgement.json", summary)
     near = train.batch(number)[0].reshape(samples.shape)[:, :SHOWN]
     pairs = np.stack([samples[:, :SHOWN], near], axis=2)
     pairs = pairs.reshape(len(units), -1, *samples.shape[2:])
     heads = ["sample", "nearest"] * (pairs.shape[1] // 2)
     title = "Samples, and the training image nearest to each"
     rows = [f"unit {u}" for u in units]
-    image_table([Block(list(pairs), heads)], rows, "", title, options.folder / "nearest.png")
-    summary = {name: values.tolist() for name, values in found.items()}
-    summary |= {"frechet": apart, "test_error": error, "count": len(flat)}
-    summary |= {"nearest": {"samples": float(distance.mean()), "test": float(of_test)}}
-    write_json(options.folder / "judgement.json", {"units": units.tolist(), **summary})
+    image_table([Block(list(pairs), heads)], rows, "", title, folder / "nearest.png")
+    return summary
+
+
+def by_unit(folder, summary):
+    """The lines of a table of each unit's numbers."""
+    kinds = "network", "neighbours", "variety"
+    lines = ["| unit | another LeNet | nine nearest | variety |", "|---|---|---|---|"]
+    for name, *values in zip(summary["units"], *(summary[kind] for kind in kinds), strict=True):
+        lines.append(f"| {name} | " + " | ".join(f"{100 * v:.0f} %" for v in values) + " |")
+    near = summary["nearest"]
+    end = f"distance to the nearest training image: {near['samples']:.3f}, of test images "
+    return [str(folder), "", *lines, "", end + f"{near['test']:.3f}", ""]
+
+
+def by_folder(summaries):
+    """The lines of a table with a row for each folder, {its name: what `judged` returned}."""
+    lines = [
+        "| samples | how many | another LeNet | nine nearest | variety | Frechet distance "
+        "| of training images | of q | test error |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in summaries.items():
+        three = (f"{100 * np.mean(found[k]):.0f} %" for k in ("network", "neighbours", "variety"))
+        far = (f"{found['frechet'][k]:.3g}" for k in ("samples", "floor", "start"))
+        cells = name, f"{found['count']:,}", *three, *far, f"{found['test_error']:.2f} %"
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="finished folders of visualize.py")
+    parser.add_argument("--weights", type=Path, default=JUDGE, help="the judging LeNet")
+    parser.add_argument("--data", type=Path, help="IDX files instead of MNIST's")
+    parser.add_argument("--out", type=Path, help="write the table of all folders to this file")
+    options = parser.parse_args()
+    with fail_in_one_line(status=2):
+        train, test = load(options.data)
+        found = {folder: judged(folder, options, train, test) for folder in options.folders}
+    for folder, summary in found.items():
+        print(*by_unit(folder, summary), sep="\n")
+    lines = by_folder({folder.name: summary for folder, summary in found.items()})
+    print(*lines, sep="\n")
+    if options.out:
+        options.out.write_text("\n".join(["# judge", "", *lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

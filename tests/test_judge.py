@@ -38,6 +38,7 @@ def test_the_command(tmp_path):
     result = scripts.run("visualize.py", *options)
     assert result.returncode == 0, result.stderr
     asked = [sys.executable, "-m", "benchmarks.judge", str(tmp_path / "v")]
+    asked += ["--out", str(tmp_path / "judge.md")]
     result = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "v" / "judgement.json").read_text())
@@ -47,4 +48,7 @@ def test_the_command(tmp_path):
     assert found["test_error"] < 1.5  # LeNet's
     assert found["nearest"]["samples"] > 0
     assert (tmp_path / "v" / "nearest.png").exists()
-    assert "test error of the net that drew" in result.stdout
+    row = (tmp_path / "judge.md").read_text().splitlines()[-1]
+    assert row in result.stdout
+    assert row.startswith("| v | 20 | ")
+    assert row.endswith(f"| {found['test_error']:.2f} % |")

@@ -68,6 +68,29 @@ def test_what_is_said_of_a_chain_follows_from_its_records(chain):
         assert picture.height >= H * (chain["row"] + 1)
 
 
+def table_of(figure):
+    """{(reference, layer, number of the unit): (acceptance, score, judgement)} as it is printed."""
+    found = {}
+    for line in (DOCS / "numbers" / f"{figure}.md").read_text().splitlines():
+        if re.match(r"\| \w+-\w+ \|", line):
+            run, node, _, acceptance, _, score, _, said = line.strip("| ").split(" | ")
+            found[(run.partition("-")[2], *node.split())] = acceptance, score, said
+    return found
+
+
+def test_the_page_says_what_the_tables_of_the_figures_say():
+    tables, seen = {name: table_of(name) for name in ("figure3", "figure5")}, 0
+    for chain in NUMBERS["chains"]:
+        figure, unit = chain["image"].partition("-")[0], chain["unit"].split()[-1]
+        row = tables.get(figure, {}).get((chain["reference"], chain["layer"], unit))
+        if row:
+            late = chain["score"][(chain["warm_up"] or len(chain["probability"]) // 2) + 1 :]
+            numbers = f"{chain['acceptance']:.2f}", f"{np.mean(late):.4g}", chain["judgement"]
+            assert row == numbers, chain["image"]
+            seen += 1
+    assert seen == 30  # of figure 3 all but the natural ones, of figure 5 ten
+
+
 def test_the_text_is_true_of_the_numbers():
     """Section 3: both nets are sure of every digit at the end. Section 1: ESS falls."""
     last = [p[-1] for c in NUMBERS["chains"] if c["net"] == "LeNet" for p in c["judges"].values()]
