@@ -303,8 +303,8 @@ function leapfrog() {
     ["energy error ΔH of this trajectory", fixed(now.error, 2)],
     ["accepted with probability", `${share(now.probability)}: ${now.accepted ? "yes" : "no"}`],
     ["acceptance, mean of 300", share(acceptance)],
-    ["correlation with the last place: forecast", told.unstable ? "stuck" : fixed(told.remains, 2)],
-    ["and what happens in 300 trajectories", found === null ? "stuck" : fixed(found, 2)],
+    ["correlation with the place before: forecast", told.unstable ? "stuck" : fixed(told.remains, 2)],
+    ["the same, measured over 300 trajectories", found === null ? "stuck" : fixed(found, 2)],
   ]);
   $("verdict").textContent = verdict(told, acceptance, energy);
 }
@@ -318,6 +318,9 @@ function verdict(told, acceptance, energy) {
     return `Resonance: in the bowl a trajectory ends ${where}. ${energy === "filters" ? "Here the landscape is not a bowl, so it is weaker. " : ""}Change ε or L a little.`;
   }
   if (told.remains > 0.9) return "The chain hardly moves: a trajectory is too short. Raise ε or L.";
+  if (Math.abs(told.remains) < 0.35 && turned > 0.8) {
+    return `It forgets where it began, but makes ${fixed(turned / 2, 1)} swings for it: a quarter of one would do.`;
+  }
   if (Math.abs(told.remains) < 0.35) return "Good: a trajectory is near a quarter turn, and forgets where it began.";
   return "It works, but nearer to a quarter turn (θ = 0.5 π) the chain would forget faster.";
 }
@@ -344,10 +347,9 @@ function plane(target, T, before, now) {
   g.stroke();
   line.forEach((z) => { g.beginPath(); g.arc(X(z[0]), Y(z[1]), 3, 0, 7); g.fill(); });
   const [first, last] = [line[0], line[line.length - 1]];
+  g.beginPath(); g.arc(X(last[0]), Y(last[1]), 8, 0, 7); g.fill();
   g.fillStyle = page;
-  g.beginPath(); g.arc(X(first[0]), Y(first[1]), 6, 0, 7); g.fill(); g.stroke();
-  g.fillStyle = tone;
-  g.beginPath(); g.arc(X(last[0]), Y(last[1]), 7, 0, 7); g.fill();
+  g.beginPath(); g.arc(X(first[0]), Y(first[1]), 5, 0, 7); g.fill(); g.stroke();
   g.fillStyle = ink;
   g.textAlign = "left";
   g.fillText(`○ start  ● end, ${now.accepted ? "accepted" : "rejected"}`, 8, S - 9);
@@ -356,7 +358,7 @@ function plane(target, T, before, now) {
 // ---- 3. what a node looks for ----------------------------------------------------------------
 const MEANING = { // app/runs/report.py
   "samples": "its two halves agree, as samples of the node's distribution would",
-  "still moving": "the score still drifts, so these are no samples yet",
+  "still moving": "the score still drifts: an image on the way, no sample yet",
   "stuck": "the chain never moved",
   "too few": "there are too few iterations to judge the chain by",
 };
@@ -377,7 +379,7 @@ function buildNodes() {
   const NAMES = { white: "white noise", natural: "natural images", data: "the data" };
   for (const value of WORDS.reference) {
     const label = document.createElement("label");
-    label.innerHTML = `<input type="radio" name="reference" value="${value}"> ${NAMES[value]}`;
+    label.innerHTML = `<input type="radio" name="reference" value="${value}"> ${NAMES[value]}<small></small>`;
     fieldset.append(label);
   }
   let timer = null;
@@ -401,6 +403,7 @@ function node() {
   for (const radio of document.querySelectorAll("input[name=reference]")) {
     radio.disabled = !of(state.node).some((c) => c.reference === radio.value);
     radio.checked = radio.value === chain.reference;
+    radio.parentElement.querySelector("small").textContent = radio.disabled ? "(no run)" : "";
   }
   const slider = document.querySelector("[data-key=frame]");
   slider.max = last;
@@ -410,7 +413,7 @@ function node() {
   part($("image"), chain.image, chain.row, frame, chain.size);
   const name = `${chain.net}, ${chain.layer}, ${chain.unit}`;
   $("image").setAttribute("aria-label", `Image of the chain on ${name}, q ${chain.reference}, after ${iteration} iterations: score ${four(chain.score[iteration])}`);
-  $("score-caption").textContent = `Score f by iteration, from ${chain.start === "ascent" ? "an ascent" : "noise"} on` + (chain.warm_up ? "; shaded: the warm-up, in which the step size is tuned" : "");
+  $("score-caption").textContent = `Score f by iteration, ${chain.start === "ascent" ? "from an ascent on: the best image is no typical sample, so it falls first" : "from noise on"}` + (chain.warm_up ? "; shaded: the warm-up, in which the step size is tuned" : "");
   chart($("score"), {
     lines: [{ values: chain.score, color: colour("accent") }], marker: iteration, height: 220, shade: chain.warm_up,
   });
@@ -427,13 +430,20 @@ function node() {
 // ---- 4. learned from its own samples ---------------------------------------------------------
 function buildSamples() {
   document.querySelector("[data-key=updates]").max = learned.updates.length - 1;
-  $("samples").append(...Array.from({ length: learned.classes }, (_, y) => {
+  const digit = (label) => {
     const canvas = document.createElement("canvas");
     canvas.className = "digit";
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `The chain of class ${y}`);
+    canvas.setAttribute("aria-label", label);
     return canvas;
-  }));
+  };
+  const classes = Array.from({ length: learned.classes }, (_, y) => y);
+  $("samples").append(...classes.map((y) => digit(`The chain of class ${y}`)));
+  $("real").append(...classes.map((y) => digit(`A real image of class ${y}`)));
+  [...$("real").children].forEach((canvas, y) => {
+    const i = batch.labels.indexOf(y);
+    part(canvas, "batch.png", Math.floor(i / 8), i % 8, [28, 28]);
+  });
 }
 
 function samples() {
