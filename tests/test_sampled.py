@@ -246,8 +246,8 @@ def test_killed_runs_go_on_bit_identically(tmp_path, small_data):
 @pytest.mark.parametrize(
     ("numbers", "problem"),
     [
-        ((40.0, 5.0, 0.7), "the gap between images and chains is 40"),
-        ((-40.0, 5.0, 0.7), "the gap"),
+        ((400.0, 5.0, 0.7), "the gap between images and chains is 400"),
+        ((-400.0, 5.0, 0.7), "the gap"),
         ((1.0, 3000.0, 0.7), "the largest score is 3000"),
         ((1.0, 5.0, 0.01), "the acceptance is 0.01"),
         ((np.nan, 5.0, 0.7), "not finite"),
@@ -283,6 +283,17 @@ def test_a_run_that_diverges_goes_back_at_half_the_rate(small_images, capsys):
     training.network.params()["fc2.w"][...] = np.nan
     with pytest.raises(FloatingPointError, match="after 8 returns to a good state: try a smaller"):
         training.step(*training.read_batch(2))
+
+
+@pytest.mark.parametrize(("eps", "steps"), [(0.5, 5), (0.314, 5), (0.1, 16), (0.01, 25)])
+def test_a_trajectory_stays_a_quarter_turn(small_images, eps, steps):
+    """Between 5 and 25 steps: eps L is pi / 2 there."""
+    chains = small_training(small_images).chains
+    chains.tuning.trial = np.full(3, eps)
+    assert chains.steps_of_a_quarter_turn() == steps
+    chains.trajectories = 1
+    chains.move(np.array([0, 1, 2]), np.random.default_rng(0))
+    assert chains.sampler.steps == steps
 
 
 def test_chains_that_began_anew_do_not_count_at_once(small_images):

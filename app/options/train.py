@@ -232,7 +232,8 @@ def parser() -> OneLineParser:
     )
     option(
         "--leapfrog-steps",
-        "samples: L, leapfrog steps of a trajectory",
+        "samples: L, leapfrog steps of a trajectory at least; up to five times as many as "
+        "the step size falls, so that a trajectory stays a quarter turn",
         type=number(int, low=1, high=1000),
         metavar="N",
     )

@@ -34,7 +34,7 @@ DEFAULTS = {
     "labels": None,
     "unlabeled_weight": 0.1,
     "reference": "data",
-    "chains": 256,
+    "chains": 100,
     "trajectories": 2,
     "leapfrog_steps": 5,
     "acceptance": 0.7,

@@ -19,6 +19,7 @@ from app.runs.tally import Tally
 from app.runs.training import MOST_RETURNS, Training
 from fast.ranks import ALONE, Ranks
 from hmc.energy import NodeEnergy
+from hmc.forecast import QUARTER_TURN
 from hmc.reference import NOISE, Data, Natural, White, measured
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
@@ -30,14 +31,15 @@ from nn.backend import to_device, to_host
 TEMPERATURE = 1.0  # the model itself
 JITTER = 0.2  # of the trajectories' lengths
 FIRST_STEP = 0.3  # eps; then it is steered
+MOST_STEPS = 5  # times --leapfrog-steps
 GROWN = 10  # visits, after which a chain that began anew counts as a sample
 PULL = 0.002  # see sampled_generative_loss
 STAGES = 8  # pictures of the chains in the course of learning
 GOOD = 100  # updates between two good checkpoints in memory
 MEMORY = 0.95  # of the running means that the guards look at
 # Alarms: runs that go well stay far from these (docs/samples.md).
-MOST_GAP, MOST_SCORE, LEAST_ACCEPTANCE = 12.0, 2000.0, 0.2
-GOOD_GAP = 6.0  # a state with a larger one is not kept as a good one
+MOST_GAP, MOST_SCORE, LEAST_ACCEPTANCE = 60.0, 2000.0, 0.2
+GOOD_GAP = 40.0  # a state with a larger one is not kept as a good one
 
 
 class ClassChains:
@@ -56,7 +58,8 @@ class ClassChains:
         self.age = np.full(len(self.classes), visits)
         # Each class has a step size of its own: for a common one, the narrowest p_y would be stuck.
         self.tuning = RobbinsMonro(FIRST_STEP, classes, settings["acceptance"])
-        self.sampler = HMC(energy, FIRST_STEP, settings["leapfrog_steps"], jitter=JITTER)
+        self.fewest_steps = settings["leapfrog_steps"]
+        self.sampler = HMC(energy, FIRST_STEP, self.fewest_steps, jitter=JITTER)
 
     def noise(self, rng: np.random.Generator, n: int) -> np.ndarray:
         noise = rng.standard_normal((n, *self.energy.reference.shape), np.float32)
@@ -88,6 +91,7 @@ class ClassChains:
         state, acceptance = self.sampler.start(self.z[own]), []
         for _ in range(self.trajectories):
             self.sampler.step_size = self.tuning.trial[self.classes[own]]
+            self.sampler.steps = self.steps_of_a_quarter_turn()
             state, info = self.sampler.step(state, rng)
             probability = share.gather(info["probability"])
             self.tuning.update(self.by_class(probability, classes))
@@ -97,6 +101,12 @@ class ClassChains:
         grown = (self.age[own] >= GROWN) & (not share.idle)
         x = self.energy.reference.image(state.x)[to_device(grown, self.xp)]
         return x, self.classes[own][grown], np.mean(acceptance)
+
+    def steps_of_a_quarter_turn(self) -> int:
+        """As the model gets steeper, eps falls, and L must rise: else the chains would lag behind,
+        and the model would learn to look right where they are, not where its samples are."""
+        steps = round(QUARTER_TURN / self.tuning.trial.mean())
+        return min(max(steps, self.fewest_steps), MOST_STEPS * self.fewest_steps)
 
     def by_class(self, probability: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """The mean of each class; the target for a class without chains, so that it stays."""
