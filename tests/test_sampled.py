@@ -385,7 +385,7 @@ def test_settings_of_our_own_are_taken_as_they_are():
         asked = complete({"mode": "samples", **some})
         assert options.checked(json.loads(json.dumps(asked))) == asked
     assert complete({"mode": "samples"})["net"] == "digits"
-    assert complete({"mode": "samples", "net": "cifar10-quick"})["lr"] == 3e-4
+    assert complete({"mode": "samples", "net": "cifar10-quick"})["lr"] == 2e-4
 
 
 def test_a_file_without_a_reference_says_so(tmp_path):
