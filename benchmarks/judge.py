@@ -20,6 +20,7 @@ judgement.json and nearest.png, samples beside their nearest training images.
 
 import argparse
 import json
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -57,19 +58,37 @@ def mean_distance(rows):
     return np.sqrt(squared).sum() / (n * (n - 1)) if n > 1 else float("nan")
 
 
-def judge(samples, units, weights=JUDGE, train=None):
+class Known:
+    """The images that samples are compared with, as both judges see them."""
+
+    def __init__(self, weights=JUDGE, data=None):
+        self.train, self.test = load(data)
+        self.network = open_network("lenet", weights)
+        self.rows = normalised(self.train.images)
+
+    @cached_property
+    def features(self):
+        """Those of all test images."""
+        return features(self.test.batch(slice(None))[0], self.network)
+
+    @cached_property
+    def distance(self):
+        """Of a test image to the nearest training image."""
+        some = self.test.evenly(AT_ONCE).batch(slice(None))[0]
+        return float(nearest(some, self.rows)[1].mean())
+
+
+def judge(samples, units, known=None):
     """samples (units, chains, 28, 28, 1) -> {"network", "neighbours", "variety"}, each (units,)."""
-    train = train or load()[0]
-    network = open_network("lenet", weights)
-    known = normalised(train.images)
-    result = {"network": [], "neighbours": [], "variety": []}
+    known = known or Known()
+    train, result = known.train, {"network": [], "neighbours": [], "variety": []}
     for unit, images in zip(units, samples, strict=True):
-        result["network"].append(np.mean(network.bottom_up(images).argmax(axis=1) == unit))
+        result["network"].append(np.mean(known.network.bottom_up(images).argmax(axis=1) == unit))
         rows = normalised(images)
-        nearest = np.argpartition(-(rows @ known.T), NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+        nearest = np.argpartition(-(rows @ known.rows.T), NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
         votes = [np.bincount(train.labels[n], minlength=train.classes).argmax() for n in nearest]
         result["neighbours"].append(np.mean(np.array(votes) == unit))
-        own = known[train.labels == unit][:PAIRS_OF]
+        own = known.rows[train.labels == unit][:PAIRS_OF]
         result["variety"].append(mean_distance(rows) / mean_distance(own))
     return {name: np.array(values, float) for name, values in result.items()}
 
@@ -92,21 +111,23 @@ def frechet(a, b):
     return float(((means[0] - means[1]) ** 2).sum() + trace)
 
 
-def distances(samples, q, weights, train, test):
+def distances(samples, q, known):
     """{"samples", "floor", "start"}: Frechet distances to the test images, n images each."""
-    network = open_network("lenet", weights)
     n = len(samples)
     z = np.random.default_rng(0).standard_normal((n, *q.shape), np.float32)
-    known = features(test.batch(slice(None))[0], network)
-    sets = {"samples": samples, "floor": train.evenly(n).batch(slice(None))[0], "start": q.image(z)}
-    return {name: frechet(features(x, network), known) for name, x in sets.items()}
+    floor = known.train.evenly(n).batch(slice(None))[0]
+    sets = {"samples": samples, "floor": floor, "start": q.image(z)}
+    return {name: frechet(features(x, known.network), known.features) for name, x in sets.items()}
 
 
-def nearest(samples, train):
-    """(number of the nearest training image, distance to it) of images, by correlation."""
-    known, found = normalised(train.images), []
-    for rows in np.array_split(normalised(samples), -(-len(samples) // AT_ONCE)):
-        correlation = rows @ known.T
+def nearest(samples, rows):
+    """(number of the nearest training image, distance to it) of images, by correlation.
+
+    rows: `normalised` of the training images.
+    """
+    found = []
+    for some in np.array_split(normalised(samples), -(-len(samples) // AT_ONCE)):
+        correlation = some @ rows.T
         found.append((correlation.argmax(axis=1), correlation.max(axis=1)))
     number, largest = (np.concatenate(a) for a in zip(*found, strict=True))
     return number, np.sqrt(np.maximum(2 - 2 * largest, 0))
@@ -118,24 +139,23 @@ def test_error(network, test):
     return 100 * float(np.mean(wrong))
 
 
-def judged(folder, options, train, test):
+def judged(folder, known):
     """Judge a folder of visualize.py, and write judgement.json and nearest.png into it."""
     arrays = load_npz(folder / "samples.npz")
     settings = json.loads((folder / "settings.json").read_text())
     samples, units = arrays["samples"], arrays["units"]
     if samples.shape[2:] != (28, 28, 1) or units.max() > 9:
         raise ValueError(f"{folder}: not samples of ten digits")
-    found = judge(samples, units, options.weights, train)
+    found = judge(samples, units, known)
     q = reference_of(settings, samples.shape[2:]).to(np, np.float32)
     flat = samples.reshape(-1, *samples.shape[2:])
-    number, distance = nearest(flat, train)
-    of_test = nearest(test.evenly(AT_ONCE).batch(slice(None))[0], train)[1]
+    number, distance = nearest(flat, known.rows)
     summary = {"units": units.tolist()} | {name: values.tolist() for name, values in found.items()}
-    summary |= {"frechet": distances(flat, q, options.weights, train, test), "count": len(flat)}
-    summary |= {"test_error": test_error(asked_source(settings).filled(), test)}
-    summary |= {"nearest": {"samples": float(distance.mean()), "test": float(of_test.mean())}}
+    summary |= {"frechet": distances(flat, q, known), "count": len(flat)}
+    summary |= {"test_error": test_error(asked_source(settings).filled(), known.test)}
+    summary |= {"nearest": {"samples": float(distance.mean()), "test": known.distance}}
     write_json(folder / "judgement.json", summary)
-    near = train.batch(number)[0].reshape(samples.shape)[:, :SHOWN]
+    near = known.train.batch(number)[0].reshape(samples.shape)[:, :SHOWN]
     pairs = np.stack([samples[:, :SHOWN], near], axis=2)
     pairs = pairs.reshape(len(units), -1, *samples.shape[2:])
     heads = ["sample", "nearest"] * (pairs.shape[1] // 2)
@@ -181,8 +201,8 @@ def main():
     parser.add_argument("--out", type=Path, help="write the table of all folders to this file")
     options = parser.parse_args()
     with fail_in_one_line(status=2):
-        train, test = load(options.data)
-        found = {folder: judged(folder, options, train, test) for folder in options.folders}
+        known = Known(options.weights, options.data)
+        found = {folder: judged(folder, known) for folder in options.folders}
     for folder, summary in found.items():
         print(*by_unit(folder, summary), sep="\n")
     lines = by_folder({folder.name: summary for folder, summary in found.items()})
