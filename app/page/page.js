@@ -271,7 +271,7 @@ function softmaxes() {
 
   const means = moments.map((m) => Formulas.mean(m.ess)), own = moments.map((m) => m.ess[y]);
   const x = batch.moments.map((m) => Math.sqrt(m));
-  $("ess-caption").textContent = `Effective sample size: mean of the classes ${fixed(means[moment], 1)} (thick), class ${y}: ${fixed(own[moment], 1)} (thin), of ${n}. The batch has ${now.count[y]} images of class ${y}.`;
+  $("ess-caption").textContent = `Effective sample size: mean of the classes ${fixed(means[moment], 1)} (thick), class ${y}: ${fixed(own[moment], 1)} (thin), of ${n}. The batch has ${now.count[y]} ${now.count[y] === 1 ? "image" : "images"} of class ${y}.`;
   chart($("ess"), {
     lines: [{ values: means, color: colour("accent"), width: 3 }, { values: own, color: colour("dots"), width: 1.5 }],
     x, marker: x[moment], height: 180, low: 0, high: n,
@@ -306,10 +306,10 @@ function leapfrog() {
     ["correlation with the place before: forecast", told.unstable ? "stuck" : fixed(told.remains, 2)],
     ["the same, measured over 300 trajectories", found === null ? "stuck" : fixed(found, 2)],
   ]);
-  $("verdict").textContent = verdict(told, acceptance, energy);
+  $("verdict").textContent = verdict(told, acceptance, energy, found);
 }
 
-function verdict(told, acceptance, energy) {
+function verdict(told, acceptance, energy, found) {
   if (told.unstable) return "Unstable: every step makes the swing larger. Almost nothing is accepted.";
   if (acceptance < 0.2) return "Few trajectories are accepted: the steps are too long for this landscape.";
   const turned = told.turned / Math.PI, off = Math.abs(turned - Math.round(turned));
@@ -318,6 +318,9 @@ function verdict(told, acceptance, energy) {
     return `Resonance: in the bowl a trajectory ends ${where}. ${energy === "filters" ? "Here the landscape is not a bowl, so it is weaker. " : ""}Change ε or L a little.`;
   }
   if (told.remains > 0.9) return "The chain hardly moves: a trajectory is too short. Raise ε or L.";
+  if (found !== null && Math.abs(told.remains) < 0.35 && found > 0.5) {
+    return "The forecast is that of a bowl. In this landscape the chain stays for long in one place before it finds another.";
+  }
   if (Math.abs(told.remains) < 0.35 && turned > 0.8) {
     return `It forgets where it began, but makes ${fixed(turned / 2, 1)} swings for it: a quarter of one would do.`;
   }
@@ -357,7 +360,7 @@ function plane(target, T, before, now) {
 
 // ---- 3. what a node looks for ----------------------------------------------------------------
 const MEANING = { // app/runs/report.py
-  "samples": "its two halves agree, as samples of the node's distribution would",
+  "samples": "its two halves agree, as they should if the chain has settled at this T",
   "still moving": "the score still drifts: an image on the way, no sample yet",
   "stuck": "the chain never moved",
   "too few": "there are too few iterations to judge the chain by",
