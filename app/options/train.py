@@ -250,6 +250,12 @@ def parser() -> OneLineParser:
         metavar="X",
     )
     option(
+        "--pixel-noise",
+        "samples: noise on the images, a part of q, as a share of the range of the pixels",
+        type=number(float, above=0, high=10),
+        metavar="X",
+    )
+    option(
         "--dg-weight",
         "samples: how much dg on the images is added to the generative gradient",
         type=number(float, low=0, high=1e6),

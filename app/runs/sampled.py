@@ -20,7 +20,7 @@ from app.runs.training import MOST_RETURNS, Training
 from fast.ranks import ALONE, Ranks
 from hmc.energy import NodeEnergy
 from hmc.forecast import QUARTER_TURN
-from hmc.reference import NOISE, Data, Natural, White, measured
+from hmc.reference import Data, Natural, White, measured
 from hmc.sampler import HMC
 from hmc.tuning import RobbinsMonro
 from losses.discriminative import discriminative_loss
@@ -173,7 +173,7 @@ class SampledTraining(Training):
 
     def __init__(self, settings: dict, network, train, test, xp, ranks: Ranks = ALONE):
         super().__init__(settings, network, train, test, xp, ranks)
-        self.noise = noise_of_pixels(train)
+        self.noise = settings["pixel_noise"] * 255 * float(np.abs(train.pixels.scale).mean())
         q = reference_of_training(settings, train, self.noise) if ranks.first else None
         self.q_arrays = ranks.agree(reference_arrays(q, TEMPERATURE) if ranks.first else None)
         own = self.engine if ranks.size == 1 else self.engine.engine  # for this rank's chains
@@ -317,16 +317,12 @@ class SampledTraining(Training):
         return ["epoch", "stage", "loss", *told, "test_error", "test_error_eq6", "lr", "seconds"]
 
 
-def noise_of_pixels(train) -> float:
-    """The standard deviation of the noise that images get.
-
-    It is a part of q: without it q would not cover the images, whose borders are constant.
-    """
-    return NOISE * 255 * float(np.abs(train.pixels.scale).mean())
-
-
 def reference_of_training(settings: dict, train, noise: float) -> White:
-    """q for --reference data or natural."""
+    """q for --reference data or natural.
+
+    noise: that of the images, a standard deviation in the net's units. It is a part of q: without
+    it q would not cover the images, whose borders are constant.
+    """
     x = train.evenly(60_000).batch(slice(None))[0]
     if settings["reference"] == "data" and np.prod(train.shape) <= LARGEST_DATA:
         return Data(x, noise)
