@@ -19,7 +19,7 @@ def filled(text: str) -> str:
     def fill(place):
         first, name, last = place.groups()
         numbers = (ROOT / "docs" / name).read_text(encoding="utf-8")
-        return f"{first}{numbers.partition(chr(10))[2].strip()}\n{last}"
+        return f"{first}\n{numbers.partition(chr(10))[2].strip()}\n\n{last}"
 
     return PLACE.sub(fill, text)
 

@@ -185,7 +185,8 @@ def by_folder(summaries):
     ]
     for name, found in summaries.items():
         three = (f"{100 * np.mean(found[k]):.0f} %" for k in ("network", "neighbours", "variety"))
-        far = (f"{found['frechet'][k]:.3g}" for k in ("samples", "floor", "start"))
+        far = (found["frechet"][k] for k in ("samples", "floor", "start"))
+        far = (f"{v:,.0f}" if v >= 100 else f"{v:.1f}" for v in far)
         cells = name, f"{found['count']:,}", *three, *far, f"{found['test_error']:.2f} %"
         lines.append("| " + " | ".join(cells) + " |")
     return lines
