@@ -40,7 +40,7 @@ def test_alexnet_right_after_install(tmp_path):
 
 def test_digits_right_after_install(tmp_path):
     """A net that learned from its own samples: q and T come from its file, chains from noise."""
-    options = ["--net", "digits", "--unit", "0,3", "--chains", 5, "--iterations", 40]
+    options = ["--net", "digits", "--unit", "0,3", "--chains", 5, "--iterations", 80]
     result = run(*options, "--out", tmp_path / "v")
     assert result.returncode == 0, result.stderr
     assert "q file" in result.stdout
