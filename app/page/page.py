@@ -237,7 +237,7 @@ def learned(folder: Path, images: dict[str, bytes]) -> dict | None:
         "size": x.shape[2:4],
         "net": settings["net"],
         "classes": x.shape[1],
-        "error": float(rows[-1]["test_error"]),
+        "error": float(rows[-1]["test_error_eq6"]),
         "acceptance": float(rows[-1]["acceptance"]),
     }
 
