@@ -38,6 +38,21 @@ def reference_of(settings: dict, shape: tuple) -> White:
     return Data(images, NOISE * reach, sigma)
 
 
+def reference_of_training(settings: dict, train, noise: float) -> White:
+    """q of --mode samples, for --reference data or natural.
+
+    noise: that of the images, a standard deviation in the net's units. It is a part of q: without
+    it q would not cover the images, whose borders are constant.
+    """
+    x = train.evenly(MOST_IMAGES).batch(slice(None))[0]
+    if settings["reference"] == "data" and np.prod(train.shape) <= LARGEST_DATA:
+        return Data(x, noise)
+    if settings["reference"] == "data":
+        return measured(x)
+    mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
+    return Natural(train.shape, float(x.std()), mean)
+
+
 def images_of(folder: str | None, shape: tuple, pixels: Pixels) -> np.ndarray:
     """Images of a folder as a net takes them, (N, *shape) float32: those of a data set's training
     part, or every picture in a folder. By default MNIST's."""
