@@ -21,6 +21,7 @@ from app.data.load import load
 from app.formats.net import graph_or_name, input_shape_of, read_source
 from app.formats.weights import save_weights
 from app.job import ALONE, started_job
+from app.options.common import left_to_do
 from app.options.train import settings_and_folder
 from app.pictures.of_runs import training_pictures
 from app.runs.folder import write_csv
@@ -137,15 +138,6 @@ def error_name(settings):
     return "test error" if settings["held_out"] is None else "held-out error"
 
 
-def asked_for(argv):
-    """(settings, run folder, whether it is resumed) of a command line; exits if nothing is left."""
-    settings, run, resumed = settings_and_folder(argv)
-    if resumed and run.finished():
-        print(f"{run.path} is finished: the weights are in {run.result_file}")
-        sys.exit()
-    return settings, run, resumed
-
-
 def main(argv=None):
     with started_job() as job:
         run_training(argv, job)
@@ -153,7 +145,9 @@ def main(argv=None):
 
 def run_training(argv, job):
     with fail_in_one_line(status=2):
-        settings, run, resumed = job.by_first(lambda: asked_for(argv))
+        settings, run, resumed = job.by_first(
+            lambda: left_to_do(*settings_and_folder(argv), "weights", "model.npz")
+        )
         xp, device = choose_device(settings["device"], job.ranks.place_on_host)
         network, train, test = job.in_turn(lambda: net_and_data(settings))
         network.to(xp)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from app.console import fail_in_one_line, stop_signals, warn
 from app.formats.npz import save_npz
 from app.job import started_job
+from app.options.common import left_to_do
 from app.options.visualize import settings_and_folder
 from app.pictures.of_runs import ChainPictures
 from app.runs.folder import write_json
@@ -111,15 +112,6 @@ def write_results(chains, run, predicted, device, job):
     pictures.draw(run.path)
 
 
-def asked_for(argv):
-    """(settings, run folder, whether it is resumed) of a command line; exits if nothing is left."""
-    settings, run, resumed = settings_and_folder(argv)
-    if resumed and run.finished():
-        print(f"{run.path} is finished: the samples are in {run.path / 'samples.npz'}")
-        sys.exit()
-    return settings, run, resumed
-
-
 def main(argv=None):
     with started_job() as job:
         sample(argv, job)
@@ -128,7 +120,9 @@ def main(argv=None):
 def sample(argv, job):
     less = "lower --chains, or the number of units"
     with fail_in_one_line(status=2, less=less):
-        settings, run, resumed = job.by_first(lambda: asked_for(argv))
+        settings, run, resumed = job.by_first(
+            lambda: left_to_do(*settings_and_folder(argv), "samples", "samples.npz")
+        )
         xp, device = choose_device(settings["device"], job.ranks.place_on_host)
         net = job.in_turn(lambda: load_network(settings))
         chains = NodeChains(settings, *net, xp, job.ranks)

@@ -10,6 +10,7 @@ from nn.linear import Linear
 from nn.network import Network
 from nn.pool import MaxPool
 from nn.relu import ReLU
+from nn.sgd import SGD
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -90,3 +91,18 @@ def branched_net(seed=0):
         if name.endswith(".b"):  # not 0: a dead pixel would be at the kink of the next ReLU
             w[...] = rng.standard_normal(w.shape)
     return net
+
+
+def check_learning_from_fc1(engine):
+    """What runs small_net() learns from its layer fc1 as the net itself does, and fc2 stays."""
+    net = small_net()
+    sgds = [SGD(each, weight_decay=0.1) for each in (net, engine.network)]
+    x = np.random.default_rng(3).standard_normal((40, 12, 14, 2)).astype(np.float32)
+    before = net.params()["fc2.w"].copy()
+    for _ in range(3):
+        for each, sgd in zip((net, engine), sgds, strict=True):
+            y = each.bottom_up(x, to="fc1", train=True)
+            each.learn(np.ones_like(y), sgd, 0.1)
+    for name, w in net.params().items():
+        np.testing.assert_allclose(engine.network.params()[name], w, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(engine.network.params()["fc2.w"], before)

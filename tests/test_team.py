@@ -20,7 +20,7 @@ from nn.nets import table
 from nn.network import Network
 from nn.relu import ReLU
 from nn.sgd import SGD
-from tests.cases import branched_net, small_net
+from tests.cases import branched_net, check_learning_from_fc1, small_net
 from tests.gradcheck import relative_error
 
 
@@ -95,18 +95,7 @@ def test_what_does_not_belong_to_the_last_bottom_up_is_refused():
 
 
 def test_learning_from_a_lower_layer_leaves_those_above_alone():
-    rng = np.random.default_rng(3)
-    net, together = small_net(), Team(small_net(), CPU, 2)
-    sgds = [SGD(each, weight_decay=0.1) for each in (net, together.network)]
-    x = rng.standard_normal((40, 12, 14, 2)).astype(np.float32)
-    before = net.params()["fc2.w"].copy()
-    for _ in range(3):
-        for each, sgd in zip((net, together), sgds, strict=True):
-            y = each.bottom_up(x, to="fc1", train=True)
-            each.learn(np.ones_like(y), sgd, 0.1)
-    for name, w in net.params().items():
-        np.testing.assert_allclose(together.network.params()[name], w, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(together.network.params()["fc2.w"], before)
+    check_learning_from_fc1(Team(small_net(), CPU, 2))
 
 
 def test_processes_follow_the_parameters_the_batch_and_the_dtype():

@@ -1,10 +1,12 @@
 """The options that train.py and visualize.py have alike."""
 
 import argparse
+import sys
 from collections.abc import Callable
 
 from app.console import absolute_path, named_path, number
 from app.formats.net import is_onnx
+from app.runs.folder import RunFolder, Settings
 from fast.device import DEVICES
 from nn.nets import NETS
 
@@ -57,3 +59,11 @@ def add_output(option: Callable, what: str, parent: str) -> None:
         nargs="?",
         metavar="FOLDER",
     )
+
+
+def left_to_do(settings: Settings, run: RunFolder, resumed: bool, what: str, file: str) -> tuple:
+    """(settings, run, resumed) as given. If the run is finished: exits, and says where `what` is."""
+    if resumed and run.finished():
+        print(f"{run.path} is finished: the {what} are in {run.path / file}")
+        sys.exit()
+    return settings, run, resumed
