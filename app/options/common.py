@@ -62,7 +62,7 @@ def add_output(option: Callable, what: str, parent: str) -> None:
 
 
 def left_to_do(settings: Settings, run: RunFolder, resumed: bool, what: str, file: str) -> tuple:
-    """(settings, run, resumed) as given. If the run is finished: exits, and says where `what` is."""
+    """(settings, run, resumed) as given; if the run is finished, exits with a line about `what`."""
     if resumed and run.finished():
         print(f"{run.path} is finished: the {what} are in {run.path / file}")
         sys.exit()
