@@ -146,7 +146,7 @@ def test_diagnostics_see_chains_that_disagree_or_stand_still():
     assert effective_draws(rng.standard_normal((1, 400))) == pytest.approx(400, rel=0.4)
 
 
-def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0, temperature=1.0):
+def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0, temperature=1.0, warm_up=100):
     """200 chains on N(0, 0.1^2 temperature) in 5 dimensions, begun far away."""
 
     def energy(x):
@@ -160,7 +160,7 @@ def normal_chains(heat=1.0, steps=30, largest=0.05, seed=0, temperature=1.0):
         x,
         np.random.default_rng(seed),
         lambda state: {"score": state.x[:, 0]},
-        warm_up=100,
+        warm_up=warm_up,
         tuning=tuning,
         heat=heat,
     )
@@ -193,6 +193,14 @@ def test_trajectories_that_are_too_good_get_fewer_and_longer_steps():
     assert 0.6 < np.mean(chains.records["probability"][110:]) < 0.95
     length = chains.sampler.steps * np.mean(chains.sampler.step_size)
     assert length == pytest.approx(0.1 * np.pi / 2, rel=0.3)
+
+
+def test_a_warm_up_too_short_to_tune_longer_steps_leaves_the_steps_as_they_are():
+    chains = normal_chains(steps=30, largest=0.1 * np.pi / 2 / 30, warm_up=40)
+    for _ in range(60):
+        chains.step()
+    assert chains.sampler.steps == 30
+    assert np.mean(chains.records["probability"][41:]) > 0.95
 
 
 def test_annealed_chains_go_on_from_a_checkpoint():

@@ -8,6 +8,7 @@ from hmc.sampler import DIVERGENT
 from nn.backend import array_module, to_device, to_host
 
 COOLING = 0.8  # of the warm-up; then the temperature is final, and trajectories can be judged
+RECOVERY = 10  # iterations that the tuning needs after a change of the trajectories
 LAGS = 20  # of the autocorrelation that is kept
 FEW = 5  # iterations at least, or all, in which a chain has the time to move
 
@@ -17,8 +18,9 @@ class Chains:
 
     During the first `warm_up` iterations `tuning` chooses the step sizes; its average is kept from
     then on. With `heat` above 1 the chains begin at `heat` times the sampler's temperature, which
-    is reached geometrically in the first four fifths of the warm-up (simulated annealing). In its
-    last fifth, chains that could take longer steps than the tuning allows take fewer of them.
+    is reached geometrically in the first four fifths of the warm-up (simulated annealing). After
+    that, chains that could take longer steps than the tuning allows take fewer of them, as long
+    as enough of the warm-up is left to tune these.
     `records` holds, for each iteration, a number for each chain: energy and what
     observe(state) -> {name: (n,)} returns, from the start on; probability and energy_error from
     the first iteration on. With a `share`, x are the chains of this rank of an MPI job; step sizes
@@ -50,7 +52,8 @@ class Chains:
         if self.iteration < self.warm_up:
             # With eps ~ sqrt(T) a trajectory without f turns by the same angle at any temperature.
             self.tuning.update(info["probability"])
-            if self.iteration > COOLING * self.warm_up and self.sampler.steps > 1:
+            final, left = self.iteration > COOLING * self.warm_up, self.warm_up - self.iteration
+            if final and left >= RECOVERY and self.sampler.steps > 1:
                 self.shorten(info["probability"])
             self.go_on_with(self.tuning.trial * self.heat_now() ** 0.5)
         elif self.iteration == self.warm_up:
