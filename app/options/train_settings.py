@@ -40,7 +40,7 @@ DEFAULTS = {
     "acceptance": 0.7,
     "rebirth": 0.01,
     "pixel_noise": 0.1,
-    "dg_weight": 10.0,
+    "dg_weight": 5.0,
     "pixel_scale": 1 / 256,
     "pixel_mean": 0.0,
     "pixel_order": "rgb",
@@ -51,7 +51,7 @@ DEFAULTS = {
 SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
 
 # Adam with these for --mode samples; its momentum is 0, as chains answer to each step.
-SAMPLES = {"net": "digits", "epochs": 3, "lr": 2e-4, "momentum": 0.0, "weight_decay": 0.0}
+SAMPLES = {"net": "digits", "epochs": 4, "lr": 2e-4, "momentum": 0.0, "weight_decay": 0.0}
 SAMPLES |= {"lr_policy": "linear"}
 
 # What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.
