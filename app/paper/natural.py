@@ -17,7 +17,7 @@ from app.paper.errors import Report, cell, comparison, error, history, training_
 from app.paper.jobs import Job, run_all
 from app.runs.folder import write_json
 
-EPOCHS, SHORT = 42, 14  # of a run; of one that is to choose a rate. The paper has 70 epochs,
+EPOCHS, SHORT = 35, 10  # of a run; of one that is to choose a rate. The paper has 70 epochs,
 GG, STEP = 45 / 70, 20 / 70  # of these 45 of GG, and a tenth of the rate after every 20
 RATES = (0.001, 0.002, 0.004)  # Caffe's for 100 images is 0.001
 FINETUNE = 0.3  # of the rate is that of GG+DG's second part
