@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fast import engine
-from fast.cpu import CPU, bands, conv_pool, for_one_image, update
+from fast.cpu import CPU, bands, conv_pool, for_one_image, update, windows
 from fast.cpu import conv as window_conv
 from fast.cpu import toom_cook as toom_cook_conv
 from fast.cpu.average_pool import SeparableAveragePool
@@ -225,16 +225,18 @@ def test_toom_cook_is_chosen_where_it_pays(layer, shape):
     assert used == [ToomCookConv]
 
 
-@given(case=pool_case(), ties=st.booleans())
-def test_max_pool(case, ties):
+@given(case=pool_case(), ties=st.booleans(), piece=st.sampled_from((1, windows.PIECE)))
+def test_max_pool(case, ties, piece):
     layer, shape, rng = case
-    assert compared([("pool", layer)], shape, rng, np.float64) == [SeparableMaxPool]
+    with mock.patch.object(windows, "PIECE", piece):  # 1: an image at a time
+        assert compared([("pool", layer)], shape, rng, np.float64) == [SeparableMaxPool]
     if not ties:
         return
     x = rng.integers(0, 3, shape).astype(float)  # like MNIST's background
     book = Network([("pool", layer)], shape[1:])
     run = Engine(book.up_to("pool"), CPU)
-    np.testing.assert_array_equal(run.bottom_up(x), book.bottom_up(x))
+    with mock.patch.object(windows, "PIECE", piece):
+        np.testing.assert_array_equal(run.bottom_up(x), book.bottom_up(x))
     np.testing.assert_array_equal(run.steps[0].form.argmax, layer.argmax)
 
 

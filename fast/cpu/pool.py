@@ -1,8 +1,13 @@
-"""Max-pooling first along the rows of windows, then across them: KH + KW passes, not KH * KW."""
+"""Max-pooling first along the rows of windows, then across them: KH + KW passes, not KH * KW.
+
+A few images at a time go through all passes, so that they stay in the cache.
+"""
+
+import math
 
 import numpy as np
 
-from fast.cpu.windows import pad_image
+from fast.cpu.windows import pad_image, pieces
 from fast.engine import Form
 from nn.pool import MaxPool
 from nn.windows import cropped, every, places
@@ -44,39 +49,47 @@ class SeparableMaxPool(Form):
         padded = N, self.H + top + bottom, self.W + left + right, C
         self.dx = room.get("dx", padded, self.dtype)
         out = N, self.OH, self.OW, C
+        self.y, self.argmax = room.get("y", out, self.dtype), room.get("argmax", out, np.uint8)
         # Where windows tile the image, each pixel is in one window.
-        self.pixels = None
-        if (KH, KW) == (SH, SW) and (self.OH * SH, self.OW * SW) == padded[1:3]:
-            tiles = self.dx.reshape(N, self.OH, KH, self.OW, KW, C)
-            self.pixels = tiles.transpose(2, 4, 0, 1, 3, 5)  # (KH, KW, *out)
-            self.chosen = room.get("chosen", (KH * KW, *out), bool)
-        else:
-            self.chosen = room.get("chosen", out, bool)
-            self.share = room.get("share", out, self.dtype)
+        self.tiled = (KH, KW) == (SH, SW) and (self.OH * SH, self.OW * SW) == padded[1:3]
+        self.pieces = pieces(N, math.prod(padded[1:]))
 
     def forward(self, x):
-        (KH, KW), (SH, SW) = self.pool.kernel, self.pool.stride
         x = pad_image(x, self.border, -np.inf, self.room, self.dtype)
+        for these in self.pieces:
+            self.maxima(x[these], self.y[these], self.argmax[these])
+        return self.y
+
+    def maxima(self, x, y, argmax):
+        (KH, KW), (SH, SW) = self.pool.kernel, self.pool.stride
         covered = (self.OH - 1) * SH + KH
-        along = [x[:, :covered, every(j, self.OW, SW)] for j in range(KW)]  # (N, covered, OW, C)
+        along = [x[:, :covered, every(j, self.OW, SW)] for j in range(KW)]  # (n, covered, OW, C)
         best, code = running_max(along, None, self.room, "along")
-        across = [best[:, every(i, self.OH, SH)] for i in range(KH)]  # (N, OH, OW, C)
+        across = [best[:, every(i, self.OH, SH)] for i in range(KH)]  # (n, OH, OW, C)
         codes = [code[:, every(i, self.OH, SH)] for i in range(KH)]
         codes[1:] = [code + np.uint8(i * KW) for i, code in enumerate(codes[1:], 1)]
-        y, self.argmax = running_max(across, codes, self.room, "across")
-        return y
+        y[...], argmax[...] = running_max(across, codes, self.room, "across")
 
     def backward(self, dy, grads, input_grad):
         if not input_grad:
             return None
-        kernel, stride = self.pool.kernel, self.pool.stride
-        if self.pixels is not None:
-            numbers = np.arange(len(self.chosen), dtype=np.uint8).reshape(-1, 1, 1, 1, 1)
-            np.equal(self.argmax, numbers, out=self.chosen)
-            np.multiply(dy, self.chosen.reshape(*kernel, *dy.shape), out=self.pixels)
-        else:
-            self.dx.fill(0)
-            for place, rows, columns in places(kernel, stride, self.OH, self.OW):
-                np.equal(self.argmax, place, out=self.chosen)
-                self.dx[:, rows, columns] += np.multiply(dy, self.chosen, out=self.share)
+        for these in self.pieces:
+            unpool = self.unpool_tiles if self.tiled else self.unpool
+            unpool(dy[these], self.argmax[these], self.dx[these])
         return cropped(self.dx, self.border, self.H, self.W)
+
+    def unpool_tiles(self, dy, argmax, dx):
+        (KH, KW), (n, OH, OW, C) = self.pool.kernel, dy.shape
+        pixels = dx.reshape(n, OH, KH, OW, KW, C).transpose(2, 4, 0, 1, 3, 5)  # (KH, KW, *dy)
+        chosen = self.room.get("chosen", (KH * KW, *dy.shape), bool)
+        numbers = np.arange(KH * KW, dtype=np.uint8).reshape(-1, 1, 1, 1, 1)
+        np.equal(argmax, numbers, out=chosen)
+        np.multiply(dy, chosen.reshape(KH, KW, *dy.shape), out=pixels)
+
+    def unpool(self, dy, argmax, dx):
+        chosen = self.room.get("chosen", dy.shape, bool)
+        share = self.room.get("share", dy.shape, self.dtype)
+        dx.fill(0)
+        for place, rows, columns in places(self.pool.kernel, self.pool.stride, self.OH, self.OW):
+            np.equal(argmax, place, out=chosen)
+            dx[:, rows, columns] += np.multiply(dy, chosen, out=share)
