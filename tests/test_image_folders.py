@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app import files
-from app.data import folder
+from app.data import folder, prepared
 from app.data.ahead import ahead
 from app.data.images import Images, Pixels
 from app.data.load import load
@@ -46,7 +46,7 @@ def images(tmp_path):
 
 
 def test_a_folder_is_read_and_prepared_once(images, monkeypatch):
-    names, (train, labels), (val, val_labels), mean = folder.read(images, SHAPE)
+    names, (train, labels), (val, val_labels), mean = prepared.read(images, SHAPE)
     assert names == ["n01", "n02", "n03"]
     assert (train.shape, val.shape) == ((36, *SHAPE), (12, *SHAPE))
     assert labels.tolist() == [0] * 12 + [1] * 12 + [2] * 12
@@ -57,11 +57,11 @@ def test_a_folder_is_read_and_prepared_once(images, monkeypatch):
         expected = np.asarray(first.resize((24, 20), Image.BILINEAR))
     np.testing.assert_array_equal(train[13], expected)
     monkeypatch.setattr(folder, "decode", lambda *a: pytest.fail("decoded again"))
-    np.testing.assert_array_equal(folder.read(images, SHAPE)[1][0], train)
+    np.testing.assert_array_equal(prepared.read(images, SHAPE)[1][0], train)
 
 
 def test_grey_and_other_sizes_have_arrays_of_their_own(images, tmp_path):
-    _, (grey, _), *_ = folder.read(images, (8, 9, 1), tmp_path / "elsewhere")
+    _, (grey, _), *_ = prepared.read(images, (8, 9, 1), tmp_path / "elsewhere")
     assert grey.shape == (36, 8, 9, 1)
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["prepared-8x9x1"]
 
@@ -73,10 +73,10 @@ def test_broken_images_are_named_and_skipped_only_on_request(images):
     (images / "val/n03/01.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     for _ in range(2):  # told again when all has been prepared
         with pytest.raises(ValueError, match="3 of the images cannot be decoded") as error:
-            folder.read(images, SHAPE)
+            prepared.read(images, SHAPE)
         for name in ("n01/03.JPEG", "n02/05.jpg", "n03/01.png", "--skip-broken"):
             assert name in str(error.value)
-    _, (train, labels), (val, _), _ = folder.read(images, SHAPE, skip_broken=True)
+    _, (train, labels), (val, _), _ = prepared.read(images, SHAPE, skip_broken=True)
     assert (len(train), len(val)) == (34, 11)
     assert np.bincount(labels).tolist() == [11, 11, 12]
     np.testing.assert_array_equal(train.mean(axis=(1, 2)).argmax(axis=1), labels)
@@ -85,7 +85,7 @@ def test_broken_images_are_named_and_skipped_only_on_request(images):
 @pytest.mark.parametrize("killed_at", [0, 1, 5, 20, 35])
 def test_preparation_goes_on_where_it_was_killed(images, monkeypatch, killed_at):
     (images / "train/n01/03.JPEG").write_bytes(b"broken")
-    expected = folder.read(images, SHAPE, images.parent / "whole", skip_broken=True)
+    expected = prepared.read(images, SHAPE, images.parent / "whole", skip_broken=True)
     decode, count = folder.decode, 0
 
     def killed(path, shape):
@@ -98,12 +98,12 @@ def test_preparation_goes_on_where_it_was_killed(images, monkeypatch, killed_at)
     place = images.parent / "killed"
     monkeypatch.setattr(folder, "decode", killed)
     with pytest.raises(KeyboardInterrupt):
-        folder.read(images, SHAPE, place)
+        prepared.read(images, SHAPE, place)
     partial = place / "prepared-20x24x3" / "train.partial"
     with open(partial, "ab") as file:
         file.write(b"half an image")
     monkeypatch.setattr(folder, "decode", decode)
-    found = folder.read(images, SHAPE, place, skip_broken=True)
+    found = prepared.read(images, SHAPE, place, skip_broken=True)
     for ours, theirs in zip(found[1:3], expected[1:3], strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_array_equal(ours[1], theirs[1])
@@ -111,56 +111,56 @@ def test_preparation_goes_on_where_it_was_killed(images, monkeypatch, killed_at)
 
 
 def test_other_images_than_were_prepared(images):
-    folder.read(images, SHAPE)
+    prepared.read(images, SHAPE)
     (images / "val/n01/00.JPEG").rename(images / "val/n01/77.JPEG")
     with pytest.raises(ValueError, match="was made from other images than are now in"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     (images / "val/n01/77.JPEG").rename(images / "val/n01/00.JPEG")
     pixels = images / "prepared-20x24x3" / "train.pixels"
     pixels.write_bytes(pixels.read_bytes()[:-1])
     with pytest.raises(ValueError, match="51839 bytes, expected 51840: remove it"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
 
 
 def test_folders_of_another_layout(images, monkeypatch):
-    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(ValueError, match="48 decoded images need 0.0 GB more, but only 0.0 GB"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     (images / "val/n04").mkdir()
     with pytest.raises(ValueError, match="val/n04: no such class under .*train"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     (images / "val").rename(images / "test")
     with pytest.raises(ValueError, match="no folder val, but .*test, train; expected train/CLASS"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
 
 
 def test_classes_without_images(images):
     (images / "train/n09").mkdir()
     with pytest.raises(ValueError, match="train/n09: no images; expected train/CLASS"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     for part in ("train", "val"):
         for name in ("n02", "n03", "n09"):
             shutil.rmtree(images / part / name, ignore_errors=True)
     with pytest.raises(ValueError, match="train: only one class"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
 
 
 def test_prepared_arrays_of_other_images_or_broken_ones_are_not_used(images):
     place = images / "prepared-20x24x3"
-    folder.read(images, SHAPE)
+    prepared.read(images, SHAPE)
     (place / "mean.floats").write_bytes(b"")
     with pytest.raises(ValueError, match="mean.floats: 0 bytes, expected 5760: remove it"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     (place / "mean.floats").unlink()
     (place / "val.broken").write_text('[3, "half a li')
     with pytest.raises(ValueError, match="val.broken is not sound: remove"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     (place / "val.broken").write_text("")
-    folder.read(images, SHAPE)
+    prepared.read(images, SHAPE)
     other = (images / "train/n02/00.JPEG").read_bytes()
     (images / "train/n01/00.JPEG").write_bytes(other)
     with pytest.raises(ValueError, match="was made from other images than are now in"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
 
 
 def test_deep_grey_images_keep_their_shades(tmp_path):
@@ -243,7 +243,7 @@ def test_ahead_keeps_order_and_tells_errors():
 
 def test_hidden_and_system_folders_are_no_classes(images):
     """Jupyter, macOS, Synology and Windows leave folders, some with an image in them."""
-    expected = folder.read(images, SHAPE, images.parent / "before")
+    expected = prepared.read(images, SHAPE, images.parent / "before")
     for part in ("train", "val"):
         for name in (".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"):
             (images / part / name).mkdir()
@@ -251,7 +251,7 @@ def test_hidden_and_system_folders_are_no_classes(images):
         (images / part / ".empty").mkdir()
         (images / part / "n01" / "folder.jpg").mkdir()
         (images / part / "n01" / "@eaDir").mkdir()
-    names, (train, labels), *_ = folder.read(images, SHAPE, images.parent / "after")
+    names, (train, labels), *_ = prepared.read(images, SHAPE, images.parent / "after")
     assert names == expected[0]
     np.testing.assert_array_equal(train, expected[1][0])
     np.testing.assert_array_equal(labels, expected[1][1])
@@ -268,7 +268,7 @@ def test_hidden_and_system_folders_are_no_classes(images):
 )
 def test_what_fails_around_an_image_does_not_mark_it(images, monkeypatch, failure):
     """It ends the run; and the image is there when the failure has passed."""
-    expected = folder.read(images, SHAPE, images.parent / "whole")
+    expected = prepared.read(images, SHAPE, images.parent / "whole")
     bad, opened, place = images / "train/n02/04.png", folder.open_regular, images.parent / "place"
 
     def fail(path):
@@ -278,11 +278,11 @@ def test_what_fails_around_an_image_does_not_mark_it(images, monkeypatch, failur
 
     monkeypatch.setattr(folder, "open_regular", fail)
     with pytest.raises(type(failure)):
-        folder.read(images, SHAPE, place)
+        prepared.read(images, SHAPE, place)
     monkeypatch.undo()
     for broken in (place / "prepared-20x24x3").glob("*.broken"):
         assert broken.read_text() == ""
-    np.testing.assert_array_equal(folder.read(images, SHAPE, place)[1][0], expected[1][0])
+    np.testing.assert_array_equal(prepared.read(images, SHAPE, place)[1][0], expected[1][0])
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_no_other_program_is_started_for_an_image(images, tmp_path, monkeypatch)
     (images / "train/n01/50.JPEG").write_bytes(eps)
     (images / "train/n01/51.eps").write_bytes(eps)
     with pytest.raises(ValueError, match="1 of the images .*50.JPEG: not an image of the formats"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     assert not (tmp_path / "started").exists()
 
 
@@ -330,8 +330,8 @@ def test_names_that_are_no_utf8(images):
     with open(os.fsencode(images / "train/n02") + b"/\xfe.jpg", "wb") as file:
         file.write(b"broken")
     with pytest.raises(ValueError, match="1 of the images cannot be decoded"):
-        folder.read(images, SHAPE)
-    assert len(folder.read(images, SHAPE, skip_broken=True)[1][0]) == 37
+        prepared.read(images, SHAPE)
+    assert len(prepared.read(images, SHAPE, skip_broken=True)[1][0]) == 37
 
 
 def test_warnings_of_pillow_break_no_image(images, monkeypatch):
@@ -343,20 +343,20 @@ def test_warnings_of_pillow_break_no_image(images, monkeypatch):
     monkeypatch.setattr(Image.Image, "resize", lambda *a, **k: (warn("odd"), resize(*a, **k))[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(folder.read(images, SHAPE)[1][0]) == 36
+        assert len(prepared.read(images, SHAPE)[1][0]) == 36
 
 
 def test_a_prepared_set_is_only_read(images, monkeypatch):
     """It may be on a disk that cannot be written, and serve several runs at once."""
-    expected = folder.read(images, SHAPE)[1][0]
+    expected = prepared.read(images, SHAPE)[1][0]
 
     def refuse(*_, **__):
         raise PermissionError("read-only")
 
     for name in ("hold", "write_whole", "write_part"):
-        monkeypatch.setattr(folder, name, refuse)
-    monkeypatch.setattr(folder.Path, "mkdir", refuse)
-    np.testing.assert_array_equal(folder.read(images, SHAPE)[1][0], expected)
+        monkeypatch.setattr(prepared, name, refuse)
+    monkeypatch.setattr(prepared.Path, "mkdir", refuse)
+    np.testing.assert_array_equal(prepared.read(images, SHAPE)[1][0], expected)
 
 
 def test_one_process_prepares_at_a_time(images):
@@ -364,9 +364,9 @@ def test_one_process_prepares_at_a_time(images):
     place.mkdir()
     held = files.hold(place / ".lock", "busy")
     with pytest.raises(ValueError, match="another process is at work in .*prepared-20x24x3"):
-        folder.read(images, SHAPE)
+        prepared.read(images, SHAPE)
     os.close(held)
-    assert len(folder.read(images, SHAPE)[1][0]) == 36
+    assert len(prepared.read(images, SHAPE)[1][0]) == 36
 
 
 def test_nets_of_other_channels(images):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from app.data import cifar, folder, mnist
 from app.data.images import Images, Pixels
+from app.data.prepared import read as read_prepared
 from app.files import files_in, folders_in
 
 LARGER = {224: 256, 227: 256}  # images are stored larger than the net's input, to be cut at random
@@ -101,7 +102,7 @@ def load(
                 f"{path}: the net takes images of {C} channels, these have 1 (grey) or 3 (colours)"
             )
         size, shape = (H, W), (LARGER.get(H, H), LARGER.get(W, W), C)
-        names, train, test, mean = folder.read(path, shape, prepared, threads, skip_broken)
+        names, train, test, mean = read_prepared(path, shape, prepared, threads, skip_broken)
         if classes is not None and classes != len(names):
             raise ValueError(f"{path} has {len(names)} classes, --classes says {classes}")
         classes = len(names)
