@@ -10,9 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.console import OneLineParser, absolute_path, fail_in_one_line, named_path, number
+from app.console import fail_in_one_line
 from app.data.load import layout
 from app.files import write_whole
+from app.options.arguments import OneLineParser, absolute_path, named_path, number
 from app.options.common import FORMATS
 from app.page.page import page
 from app.paper import figures, tables, teaching

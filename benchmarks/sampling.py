@@ -13,8 +13,9 @@ import time
 import numpy as np
 
 from app import ASSETS
-from app.console import fail_in_one_line, number
+from app.console import fail_in_one_line
 from app.formats.net import open_network
+from app.options.arguments import number
 from fast import engine, record
 from fast.cpu.threads import cores
 from fast.device import DEVICES, choose_device

@@ -13,7 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from app.console import number
+from app.options.arguments import number
 
 LONGEST_TURN = 0.5  # seconds
 OURS, USUAL, CHANNELS_LAST = "this project", "PyTorch", "PyTorch, channels_last"

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 import reproduce
-from app.console import number, one_line, plain, stop_signals
+from app.console import one_line, plain, stop_signals
 from app.options import train, visualize
+from app.options.arguments import number
 from tests.scripts import ROOT, assert_one_line, command, run
 
 LETTERS = 60_000 * "a"

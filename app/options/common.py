@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from app.console import absolute_path, named_path, number
 from app.formats.net import is_onnx
+from app.options.arguments import absolute_path, named_path, number
 from app.runs.folder import RunFolder, Settings
 from fast.device import DEVICES
 from nn.nets import NETS

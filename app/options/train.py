@@ -4,7 +4,8 @@ import argparse
 import math
 from typing import Any
 
-from app.console import OneLineParser, absolute_path, number, warn
+from app.console import warn
+from app.options.arguments import OneLineParser, absolute_path, number
 from app.options.common import add_machine, add_net, add_output
 from app.options.train_settings import (
     DEFAULTS,

@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from app import ASSETS
-from app.console import OneLineParser, absolute_path, by, number
+from app.console import by
+from app.options.arguments import OneLineParser, absolute_path, number
 from app.options.common import add_machine, add_net, add_output
 from app.options.visualize_settings import (
     DEFAULTS,
