@@ -15,9 +15,10 @@ import pytest
 
 from app.formats.npz import save_npz
 from app.paper.errors import comparison, error, history, paired
-from app.paper.figures import CLASSES, as_table, result_of, samples_of
+from app.paper.figures import CLASSES
 from app.paper.jobs import Job, why
 from app.paper.natural import options, short
+from app.paper.sampling import as_table, result_of, samples_of
 from app.runs.folder import write_json
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line, command

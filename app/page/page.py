@@ -22,8 +22,9 @@ from app.formats.net import open_network
 from app.formats.npz import load_npz
 from app.options import visualize
 from app.options.visualize_settings import asked_source
-from app.paper.figures import alexnet_jobs, growth_of, lenet_jobs, result_of
+from app.paper.figures import alexnet_jobs, lenet_jobs
 from app.paper.jobs import run_all
+from app.paper.sampling import growth_of, result_of
 from app.paper.tables import Report
 from app.paper.teaching import batch_shown, scores_while_learning
 from app.runs.folder import RunFolder, Settings
@@ -42,7 +43,7 @@ FIGURES = "figure6", "figure7"  # shown if their runs are under --out
 
 @dataclass
 class Run:
-    """A finished run of visualize.py, as figures.py reads one."""
+    """A finished run of visualize.py, as sampling.py reads one."""
 
     folder: Path
     settings: Settings
