@@ -75,6 +75,8 @@ def write_results(chains, run, predicted, device, job):
     """Samples, then the diagnostics, then pictures: drawing may fail, and costs no numbers."""
     s, pictures = chains.settings, ChainPictures(chains)
     samples = {"samples": pictures.samples, "units": np.array(s["unit"])}
+    if chains.reference.noise:
+        samples["without_noise"] = pictures.shown
     if job.first:
         save_npz(run.path / "samples.npz", samples)
     found = [

@@ -13,6 +13,9 @@ The Frechet distance compares all samples together with the test images, both as
 |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). It is larger for fewer samples. So it is given beside
 that of as many training images, the floor, and of as many draws from q, the start.
 
+Where the net learned images with noise, a second row judges its samples without it
+(NodeEnergy.without_noise), as visualize.py shows them.
+
 Then: the test error of the net that drew (its intercepts are in its bias, Eq. 6), and how near the
 nearest training image is to a sample, compared with a test image. Into each folder go
 judgement.json and nearest.png, samples beside their nearest training images.
@@ -146,23 +149,30 @@ def judged(folder, known):
     samples, units = arrays["samples"], arrays["units"]
     if samples.shape[2:] != (28, 28, 1) or units.max() > 9:
         raise ValueError(f"{folder}: not samples of ten digits")
-    found = judge(samples, units, known)
     q = reference_of(settings, samples.shape[2:]).to(np, np.float32)
-    flat = samples.reshape(-1, *samples.shape[2:])
-    number, distance = nearest(flat, known.rows)
-    summary = {"units": units.tolist()} | {name: values.tolist() for name, values in found.items()}
-    summary |= {"frechet": distances(flat, q, known), "count": len(flat)}
-    summary |= {"test_error": test_error(asked_source(settings).filled(), known.test)}
-    summary |= {"nearest": {"samples": float(distance.mean()), "test": known.distance}}
+    shown = arrays.get("without_noise", samples)
+    number, distance = nearest(samples.reshape(-1, *samples.shape[2:]), known.rows)
+    summary = {"units": units.tolist()} | numbers(samples, units, q, known)
+    if shown is not samples:
+        summary["without_noise"] = numbers(shown, units, q, known)
+    summary["test_error"] = test_error(asked_source(settings).filled(), known.test)
+    summary["nearest"] = {"samples": float(distance.mean()), "test": known.distance}
     write_json(folder / "judgement.json", summary)
     near = known.train.batch(number)[0].reshape(samples.shape)[:, :SHOWN]
-    pairs = np.stack([samples[:, :SHOWN], near], axis=2)
+    pairs = np.stack([shown[:, :SHOWN], near], axis=2)
     pairs = pairs.reshape(len(units), -1, *samples.shape[2:])
     heads = ["sample", "nearest"] * (pairs.shape[1] // 2)
     title = "Samples, and the training image nearest to each"
     rows = [f"unit {u}" for u in units]
     image_table([Block(list(pairs), heads)], rows, "", title, folder / "nearest.png")
     return summary
+
+
+def numbers(samples, units, q, known):
+    """What is said of samples (units, chains, 28, 28, 1), for JSON."""
+    found = {name: values.tolist() for name, values in judge(samples, units, known).items()}
+    flat = samples.reshape(-1, *samples.shape[2:])
+    return found | {"frechet": distances(flat, q, known), "count": len(flat)}
 
 
 def by_unit(folder, summary):
@@ -183,7 +193,12 @@ def by_folder(summaries):
         "| of training images | of q | test error |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    rows = []
     for name, found in summaries.items():
+        rows.append((name, found))
+        if "without_noise" in found:
+            rows.append((f"{name}, without noise", found | found["without_noise"]))
+    for name, found in rows:
         three = (f"{100 * np.mean(found[k]):.0f} %" for k in ("network", "neighbours", "variety"))
         far = (found["frechet"][k] for k in ("samples", "floor", "start"))
         far = (f"{v:,.0f}" if v >= 100 else f"{v:.1f}" for v in far)

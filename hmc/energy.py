@@ -56,6 +56,18 @@ class NodeEnergy:
         f = y.reshape(-1)[place].astype(np.float64)
         return f, self.network.top_down(dy)
 
+    def without_noise(self, z: Array) -> Array:
+        """The mean of the images that x = mu + A z may be with noise: x + s^2 d log p(x)/dx.
+
+        This is exact for p = exp(f) q (T = 1) if p is the distribution of images with noise from
+        N(0, s^2 I), s = reference.noise (Robbins, 1956; Miyasawa, 1961).
+        """
+        q, x = self.reference, self.reference.image(z)
+        if not q.noise:
+            return x
+        _, dfdx = self.score_and_slope(x)
+        return (x + q.noise**2 * (dfdx + q.slope(x))).astype(x.dtype, copy=False)
+
     def node(self, shape: tuple, dtype: type, xp: ModuleType) -> tuple[Array, Array]:
         """For maps y of this shape: where the nodes are in y.reshape(-1), and df/dy, 1 there."""
         key = shape, dtype, xp

@@ -24,7 +24,13 @@ NOISE = 0.05  # of the data reference, as a share of the range of the pixels
 
 
 class White:
-    """q = N(mean, sigma^2 I), the paper's: A = sigma. x and z (n, H, W, C)."""
+    """q = N(mean, sigma^2 I), the paper's: A = sigma. x and z (n, H, W, C).
+
+    noise: the standard deviation of the noise that was added to the images from which f was
+    learned, of which q has its part; 0 if there was none (energy.py takes it off a sample).
+    """
+
+    noise = 0.0
 
     def __init__(self, shape: tuple, sigma: float, mean: float | np.ndarray = 0.0):
         self.shape = self.image_shape = tuple(shape)  # of z, and of x
@@ -49,9 +55,13 @@ class White:
         """A^T dx: (n, *image_shape) -> (n, *shape)."""
         return self.sigma * dx
 
+    def slope(self, x: Array) -> Array:
+        """d log q/dx = -(A A^T)^-1 (x - mu), as nearly as A allows."""
+        return (self.mean - x) / self.sigma**2
+
     def coordinates(self, x: Array) -> Array:
-        """The smallest z of an image: mu + A z = x, as nearly as A allows."""
-        return (x - self.mean) / self.sigma
+        """The smallest z of an image, A^T (A A^T)^-1 (x - mu): mu + A z = x."""
+        return -self.transpose(self.slope(x))
 
 
 class Natural(White):
@@ -98,9 +108,9 @@ class Natural(White):
         pads = (0, 0), (0, self.size[0] - H), (0, self.size[1] - W), (0, 0)
         return self.filtered(array_module(dx).pad(dx @ self.S, pads))
 
-    def coordinates(self, x: Array) -> Array:
-        """By conjugate gradients on A A^T y = x - mu; then z = A^T y is the smallest."""
-        target = x - self.mean
+    def slope(self, x: Array) -> Array:
+        """By conjugate gradients on A A^T y = mu - x."""
+        target = self.mean - x
         y, r = 0 * target, target.copy()
         p, size = r.copy(), (r * r).sum(axis=(1, 2, 3), keepdims=True)
         for _ in range(300):
@@ -111,7 +121,7 @@ class Natural(White):
             y, r = y + step * p, r - step * Ap
             before, size = size, (r * r).sum(axis=(1, 2, 3), keepdims=True)
             p = r + size / before * p
-        return self.transpose(y)
+        return y
 
 
 class Gaussian(White):
@@ -126,10 +136,11 @@ class Gaussian(White):
 
     transpose = apply  # A is symmetric
 
-    def coordinates(self, x: Array) -> Array:
-        xp = array_module(x)
-        rows = (x - self.mean).reshape(len(x), -1)
-        return xp.linalg.solve(self.A, rows.T).T.reshape(x.shape).astype(x.dtype, copy=False)
+    def slope(self, x: Array) -> Array:
+        solve = array_module(x).linalg.solve
+        columns = (self.mean - x).reshape(len(x), -1).T
+        y = solve(self.A, solve(self.A, columns))
+        return y.T.reshape(x.shape).astype(x.dtype, copy=False)
 
 
 class Data(Gaussian):

@@ -42,6 +42,25 @@ def small_net(channels=2):
     return Network(layers, (10, 12, channels), np.random.default_rng(0))
 
 
+def test_a_sample_without_its_noise(xp):
+    """A linear f = g x moves q = N(mu, C), C = S + s^2 I, to the mean m = mu + C g: images of
+    N(m, S) with noise. Their mean given x is m + S C^-1 (x - m)."""
+    rng = np.random.default_rng(0)
+    q = Data(rng.random((30, 3, 4, 1)), noise=0.3)
+    C, q.noise = q.A @ q.A, 0.3
+    net = Network([("fc", Linear(2))], (3, 4, 1), rng).to(xp, np.float64)
+    g = to_host(net.params()["fc.w"])[:, 1]
+    m = q.mean.reshape(-1) + C @ g
+    energy = NodeEnergy(net, "fc", 1, reference=q.to(xp, np.float64))
+    z = xp.asarray(rng.standard_normal((5, 3, 4, 1)))
+    x = to_host(q.image(z)).reshape(5, -1)
+    S = C - 0.09 * np.eye(12)
+    expected = m + np.linalg.solve(C, (x - m).T).T @ S
+    np.testing.assert_allclose(to_host(energy.without_noise(z)).reshape(5, -1), expected)
+    q.noise = 0.0
+    np.testing.assert_array_equal(energy.without_noise(z), q.image(z))
+
+
 @pytest.mark.parametrize(
     ("layer", "unit", "position"),
     [("conv1", 2, (0, 3)), ("pool1", [0, 1, 2, 3], None), ("conv2", 4, None), ("fc", 1, None)],

@@ -50,6 +50,15 @@ def test_coordinates_lead_back_to_the_image(name):
     assert (z**2).sum() <= 1.01 * (q.coordinates(q.image(z)) ** 2).sum()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_slope_of_q(name):
+    """A A^T slope = mu - x, up to the precision of the conjugate gradients."""
+    q = make(name).to(np, np.float64)
+    x = np.random.default_rng(2).random((2, *q.image_shape))
+    there = q.apply(q.transpose(q.slope(x)))
+    np.testing.assert_allclose(there, q.mean - x, atol=2e-2 if "white" != name != "data" else 1e-10)
+
+
 def test_a_natural_pixel_has_the_variance_and_the_colours_that_are_asked_for():
     q = Natural((20, 26, 3), 2.0, 0.5)
     # x = A z with z from N(0, I): the covariance of pixels is A A^T, found from A^T of unit images.

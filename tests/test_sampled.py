@@ -338,7 +338,9 @@ def test_a_reference_in_a_file_is_the_same(q):
         "natural": lambda: Natural((6, 5, 3), 0.7, 0.4),
         "data": lambda: Data(images, 0.05),
     }[q]()
+    made.noise = 0.25
     again, temperature = reference_from(reference_arrays(made, 0.5), (6, 5, 3))
+    assert again.noise == 0.25
     z = rng.standard_normal((2, *made.shape))
     np.testing.assert_allclose(again.image(z), made.image(z), atol=5e-3)
     assert temperature == 0.5
@@ -354,6 +356,8 @@ def test_references_in_files_are_not_believed(tmp_path):
     broken += [
         {**good, "q_root": np.zeros(7, np.float16)},
         {**good, "q_temperature": np.array(0.0)},
+        {**good, "q_noise": np.array(-1.0)},
+        {**good, "q_noise": np.array([1.0, 1.0])},
     ]
     broken += [{**good, "q_other": np.zeros(3)}, {**good, "q_kind": np.array("pink")}]
     for arrays in broken:

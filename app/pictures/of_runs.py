@@ -61,7 +61,7 @@ class ChainPictures:
 
     def __init__(self, chains: Any):
         self.settings = chains.settings
-        self.chains, self.samples = chains, chains.pictures()
+        self.chains, self.samples, self.shown = chains, chains.pictures(), chains.shown()
         self.rows = unit_names(self.settings)
 
     def draw(self, folder: Path) -> None:
@@ -78,7 +78,7 @@ class ChainPictures:
         if self.settings["film"]:
             attempt(self.film, folder / "film.gif")
 
-    def heading(self, what: str, most: int = MOST_SHOWN) -> str:
+    def heading(self, what: str, most: int = MOST_SHOWN, pictures: bool = True) -> str:
         """What a picture shows; of what net, how it was drawn, and how large a unit's view is."""
         s, (H, W, _) = self.settings, self.chains.network.input_shape
         units, chains = self.samples.shape[:2]
@@ -95,13 +95,15 @@ class ChainPictures:
             f"{reference_and_heat(s)}; {sampler[s['sampler']]}, seed {s['seed']}",
             f"{s['iterations']} iterations, from {start}. {sees}.",
         ]
+        if pictures and (noise := self.chains.reference.noise):
+            lines.append(f"The net learned images with noise ({noise:.2g}): here without it.")
         return "\n".join(map(plain, lines))
 
     def grid(self, path: Path) -> None:
         """The last images: units by chains."""
         from app.pictures.images import Block, image_table
 
-        shown = self.samples[:MOST_SHOWN, :MOST_SHOWN]
+        shown = self.shown[:MOST_SHOWN, :MOST_SHOWN]
         chains = [str(k + 1) for k in range(shown.shape[1])]
         heading = self.heading("the last images of all chains")
         image_table([Block(list(shown), chains)], self.rows, "chain", heading, path)
@@ -129,7 +131,7 @@ class ChainPictures:
             )
 
         probability = None if self.chains.ascent else of_units("probability", each)
-        heading = self.heading("a line for each chain", MOST)
+        heading = self.heading("a line for each chain", MOST, pictures=False)
         energies = of_units("score", MOST), of_units("energy", MOST)
         traces(*energies, probability, units, self.chains.warm_up, heading, path)
 

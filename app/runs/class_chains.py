@@ -110,6 +110,8 @@ class ClassChains:
         self.age[...] = arrays["age"]
         self.tuning.trial, self.tuning.average = arrays["trial"], arrays["average"]
 
-    def first_of_each_class(self, classes: int) -> np.ndarray:
-        """Images (classes, H, W, C) on the host."""
-        return to_host(self.energy.reference.image(self.z[:classes]))
+    def first_of_each_class(self) -> np.ndarray:
+        """Images (classes, H, W, C) on the host, without the noise."""
+        classes = np.arange(len(self.tuning.trial))
+        self.energy.of(classes)
+        return to_host(self.energy.without_noise(self.z[classes]))

@@ -126,12 +126,19 @@ class NodeChains(Chains):
     def record(self, info):
         super().record(info)
         if self.iteration in self.kept:
-            shown = self.pictures() if self.settings["film"] else self.pictures()[:, :1]
+            shown = self.shown() if self.settings["film"] else self.shown()[:, :1]
             self.frames[self.iteration] = shown.astype(np.float32)
 
     def pictures(self):
         """The chains' images, (units, chains, H, W, C), on the host, in red, green and blue."""
-        x = self.share.gather(to_host(self.reference.image(self.state.x)))
+        return self.as_pictures(self.reference.image(self.state.x))
+
+    def shown(self):
+        """The same without noise, if the net was learned from images with noise."""
+        return self.as_pictures(self.node.without_noise(self.state.x))
+
+    def as_pictures(self, x):
+        x = self.share.gather(to_host(x))
         x = x.reshape(self.units, -1, *self.network.input_shape)
         colours = x.shape[-1] == 3
         return x[..., ::-1] if colours and self.settings["pixel_order"] == "bgr" else x

@@ -25,6 +25,8 @@ def reference_of(settings: dict, shape: tuple) -> White:
         q = copy(asked_source(s).reference[0])
         for name in vars(q).keys() & {"A", "D", "sigma"}:
             setattr(q, name, sigma * getattr(q, name))
+        as_kept = sigma == 1 and s["temperature"] == asked_source(s).reference[1]
+        q.noise = q.noise if as_kept else 0.0  # of another p, it is not known
         return q
     if s["reference"] == "white":
         return White(shape, sigma)
@@ -45,12 +47,13 @@ def reference_of_training(settings: dict, train, noise: float) -> White:
     it q would not cover the images, whose borders are constant.
     """
     x = train.evenly(MOST_IMAGES).batch(slice(None))[0]
-    if settings["reference"] == "data" and np.prod(train.shape) <= LARGEST_DATA:
-        return Data(x, noise)
-    if settings["reference"] == "data":
-        return measured(x)
-    mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
-    return Natural(train.shape, float(x.std()), mean)
+    if settings["reference"] == "natural":
+        mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
+        q = Natural(train.shape, float(x.std()), mean)
+    else:
+        q = Data(x, noise) if np.prod(train.shape) <= LARGEST_DATA else measured(x)
+    q.noise = noise
+    return q
 
 
 def images_of(folder: str | None, shape: tuple, pixels: Pixels) -> np.ndarray:
