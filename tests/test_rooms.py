@@ -36,11 +36,9 @@ def test_imports_point_one_way(path):
 
 def test_the_textbook_is_short():
     """1,200 lines for the paper's nets; 200 for the activations of the nets that people have: a
-    dozen functions side by side, where a reader looks up one; 40 for Adam, which is not the paper's
-    either, and 30 for the net that goes with it."""
+    dozen functions side by side, where a reader looks up one; 30 for the net of --mode samples."""
     lines = {path.stem: len(path.read_text().splitlines()) for path in (ROOT / "nn").glob("*.py")}
     assert lines.pop("activations") <= 200
-    assert lines.pop("adam") <= 40
     assert sum(lines.values()) <= 1230
 
 

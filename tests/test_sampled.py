@@ -25,7 +25,6 @@ from hmc.reference import Data, Natural, White
 from hmc.sampler import HMC
 from losses.sampled import fitted_intercepts, sampled_generative_loss
 from nn.activations import SiLU
-from nn.adam import Adam
 from nn.backend import to_host
 from nn.linear import Linear
 from nn.network import Network
@@ -131,26 +130,6 @@ def test_chains_of_a_linear_score_are_a_shifted_gaussian():
         expected = q.mean.reshape(-1) + q.A @ q.A @ w[:, y]
         error = own.std(axis=0, ddof=1) / len(own) ** 0.5
         assert (np.abs(own.mean(axis=0) - expected) < 4 * error).all()
-
-
-@hypothesis.given(seed=st.integers(0, 2**32 - 1), momentum=st.sampled_from([0.0, 0.9]))
-def test_adam_is_its_formula(seed, momentum):
-    """Biases learn at twice the rate, as by SGD."""
-    rng = np.random.default_rng(seed)
-    network = Network([("fc", Linear(2))], (1, 2, 1), rng).to(np, np.float64)
-    adam, m, v = Adam(network, momentum, 0.1), {}, {}
-    expected = {name: w.copy() for name, w in network.params().items()}
-    for t in range(1, 6):
-        grads = {name: rng.standard_normal(w.shape) for name, w in expected.items()}
-        for name, rate in (("fc.w", 0.01), ("fc.b", 0.02)):
-            g = grads[name] + 0.1 * expected[name]
-            m[name] = momentum * m.get(name, 0) + (1 - momentum) * g
-            v[name] = 0.999 * v.get(name, 0) + 0.001 * g**2
-            size = np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8
-            expected[name] = expected[name] - rate * m[name] / (1 - momentum**t) / size
-        adam.step(grads, 0.01)
-        for name, w in network.params().items():
-            np.testing.assert_allclose(w, expected[name], rtol=1e-9, atol=1e-12)
 
 
 def test_fitted_intercepts_are_the_likeliest():
@@ -389,7 +368,7 @@ def test_settings_of_our_own_are_taken_as_they_are():
         asked = complete({"mode": "samples", **some})
         assert options.checked(json.loads(json.dumps(asked))) == asked
     assert complete({"mode": "samples"})["net"] == "digits"
-    assert complete({"mode": "samples", "net": "cifar10-quick"})["lr"] == 2e-4
+    assert complete({"mode": "samples", "net": "cifar10-quick"})["batch_size"] == 32
 
 
 def test_a_file_without_a_reference_says_so(tmp_path):

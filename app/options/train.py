@@ -92,7 +92,7 @@ def parser() -> OneLineParser:
     option(
         "--mode",
         "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg; joint: dg + w gg at "
-        "every step; samples: gg with chains of the model instead of weights, by Adam. Runs of one "
+        "every step; samples: gg with chains of the model instead of weights. Runs of one "
         "seed start from the same weights and see the same images in the same order, whatever the "
         "mode",
         choices=["dg", "gg", "ggdg", "joint", "samples"],

@@ -34,7 +34,7 @@ DEFAULTS = {
     "labels": None,
     "unlabeled_weight": 0.1,
     "reference": "data",
-    "chains": 100,
+    "chains": 50,
     "trajectories": 1,
     "leapfrog_steps": 5,
     "acceptance": 0.7,
@@ -50,9 +50,9 @@ DEFAULTS = {
 
 SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
 
-# Adam with these for --mode samples; its momentum is 0, as chains answer to each step.
-SAMPLES = {"net": "digits", "epochs": 4, "lr": 2e-4, "momentum": 0.0, "weight_decay": 0.0}
-SAMPLES |= {"lr_policy": "linear"}
+# Many small updates: chains are moved for each image, whatever the batch.
+SAMPLES = {"net": "digits", "epochs": 3, "batch_size": 32, "lr": 1e-3, "lr_policy": "linear"}
+SAMPLES |= {"weight_decay": 0.0}
 
 # What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.
 CAFFE_PIXELS = {"pixel_scale": 1.0, "pixel_mean": "image"}

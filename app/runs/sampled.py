@@ -20,7 +20,6 @@ from hmc.energy import NodeEnergy
 from hmc.reference import White
 from losses.discriminative import discriminative_loss
 from losses.sampled import fitted_intercepts, sampled_generative_loss
-from nn.adam import Adam
 from nn.backend import to_device, to_host
 
 TEMPERATURE = 1.0  # the model itself
@@ -64,12 +63,6 @@ class SampledTraining(Training):
         q, _ = reference_from(self.q_arrays, self.train.shape)
         return q.to(self.xp, next(iter(self.network.params().values())).dtype)
 
-    def start_stage(self, stage: str, lr: float) -> None:
-        s = self.settings
-        self.stage, self.lr, self.it = stage, lr, 0
-        self.queue, self.queued = (), 0  # of GG: no images wait here
-        self.sgd = Adam(self.network, s["momentum"], s["weight_decay"])
-
     def new_tally(self) -> SampledTally:
         return SampledTally()
 
@@ -100,7 +93,7 @@ class SampledTraining(Training):
         self.seconds += time.perf_counter() - began
 
     def learn_from(self, x, labels, chains, classes) -> dict:
-        """One step of Adam from images and chains: what the loss layer tells, on the host.
+        """One step from images and chains: what the loss layer tells, on the host.
 
         All four are this rank's. The scores are those of all ranks: rank 0's images and chains,
         then those of rank 1, and so on.
@@ -116,9 +109,7 @@ class SampledTraining(Training):
             discriminative, d, _ = discriminative_loss(scores[image], both[image])
             dscores[image] += weight * d
             loss = loss + weight * discriminative
-        grads: dict = {}
-        self.engine.top_down(dscores, grads)
-        self.sgd.step(grads, self.rate())
+        self.engine.learn(dscores, self.sgd, self.rate())
         return {name: float(number) for name, number in (info | {"loss": loss}).items()}
 
     def go_back(self, problem: str) -> None:
@@ -136,28 +127,23 @@ class SampledTraining(Training):
         warn(f"{problem} at {when}: back to the last good state, and on at half the rate")
 
     def learned(self) -> dict:
-        """{name: array} of all that an update changes: weights, Adam's numbers, chains."""
+        """{name: array} of all that an update changes: weights, velocities, chains."""
         arrays = {f"w/{name}": to_host(w) for name, w in self.network.params().items()}
         arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        return {name: w.copy() for name, w in arrays.items()} | self.adam_and_chains()
+        return {name: w.copy() for name, w in arrays.items()} | self.chains_state()
 
     def relearn(self, arrays: dict) -> None:
         """Go back to what `learned` returned."""
         self.network.set_params({k[2:]: w for k, w in arrays.items() if k.startswith("w/")})
         for name, V in self.sgd.velocity.items():
             V[...] = to_device(arrays[f"V/{name}"], self.xp)
-        for name, S in self.sgd.squares.items():
-            S[...] = to_device(arrays[f"S/{name}"], self.xp)
-        self.sgd.steps = int(arrays["adam_steps"])
         self.chains.restore({k[7:]: a for k, a in arrays.items() if k.startswith("chains/")})
 
-    def adam_and_chains(self) -> dict:
-        arrays = {f"S/{name}": to_host(S).copy() for name, S in self.sgd.squares.items()}
-        arrays |= {f"chains/{name}": a for name, a in self.chains.state().items()}
-        return arrays | {"adam_steps": np.array(self.sgd.steps)}
+    def chains_state(self) -> dict:
+        return {f"chains/{name}": a for name, a in self.chains.state().items()}
 
     def further_state(self) -> dict:
-        arrays = self.adam_and_chains() | {"pictures": self.pictures}
+        arrays = self.chains_state() | {"pictures": self.pictures}
         arrays |= {"returns": np.array(self.returns), "guard": np.nan_to_num(self.guard.means)}
         arrays["guarded"] = np.array(~np.isnan(self.guard.means))
         # q as well: its A comes from an eigen-decomposition, which not every computer rounds alike.
