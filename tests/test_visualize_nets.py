@@ -9,6 +9,7 @@ from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
 from app.formats.weights import load_weights, save_weights
 from app.options.visualize_settings import complete
+from app.runs.references import reference_of
 from benchmarks.judge import judge
 from tests import scripts
 from tests.scripts import ROOT, assert_one_line
@@ -56,6 +57,11 @@ def test_digits_right_after_install(tmp_path):
     assert found["neighbours"].mean() >= 0.7
     for row in result_of(tmp_path / "v")["units"]:
         assert 0.5 < row["acceptance"] < 0.98
+    assert not np.array_equal(arrays["without_noise"], arrays["samples"])
+    of_the_net = complete({"net": "digits", "unit": [3]})
+    assert reference_of(of_the_net, (28, 28, 1)).noise == pytest.approx(0.1, abs=0.001)
+    for other in ({"temperature": 0.5}, {"sigma": 0.9}, {"layer": "silu3"}):  # are other p's
+        assert reference_of({**of_the_net, **other}, (28, 28, 1)).noise == 0
     asked = {"net": "digits", "layer": "conv2", "unit": [0]}
     assert complete(asked)["reference"] == "data"  # sees a part of the image only
     with pytest.raises(ValueError, match="--reference file is for nodes that see all"):

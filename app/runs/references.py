@@ -22,11 +22,13 @@ def reference_of(settings: dict, shape: tuple) -> White:
     """q for images (H, W, C). ValueError if there are no images to measure it from."""
     s, sigma = settings, settings["sigma"]
     if s["reference"] == "file":
-        q = copy(asked_source(s).reference[0])
+        source = asked_source(s)
+        q = copy(source.reference[0])
         for name in vars(q).keys() & {"A", "D", "sigma"}:
             setattr(q, name, sigma * getattr(q, name))
-        as_kept = sigma == 1 and s["temperature"] == asked_source(s).reference[1]
-        q.noise = q.noise if as_kept else 0.0  # of another p, it is not known
+        as_learned = s["layer"] == source.network.last and sigma == 1
+        if not (as_learned and s["temperature"] == source.reference[1]):
+            q.noise = 0.0  # this p is not the one that learned images with noise
         return q
     if s["reference"] == "white":
         return White(shape, sigma)
