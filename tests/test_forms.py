@@ -377,7 +377,7 @@ def test_memory_that_ran_out_leaves_nothing_half_made():
     run = Engine(net, CPU)
     few, more = (rng.standard_normal((n, 12, 14, 2)).astype(np.float32) for n in (2, 5))
     expected = net.bottom_up(more)
-    for failing in ("y", "dx", "chosen", "columns"):
+    for failing in ("y", "dx", "argmax", "columns"):
         run.bottom_up(few)
         with mock.patch("fast.room.Room.get", failing_at(failing)), pytest.raises(MemoryError):
             run.bottom_up(more)

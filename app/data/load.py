@@ -4,6 +4,7 @@ from pathlib import Path
 
 from app.data import cifar, folder, mnist
 from app.data.images import Images, Pixels
+from app.data.prepared import mean_image
 from app.data.prepared import read as read_prepared
 from app.files import files_in, folders_in
 
@@ -115,7 +116,7 @@ def load(
         classes = classes or 10
         train, test = mnist.read(path, classes)
     if isinstance(pixels.get("mean"), str):
-        mean = folder.mean_image(train[0]) if mean is None else mean
+        mean = mean_image(train[0]) if mean is None else mean
         pixels = {**pixels, "mean": mean}
     try:
         train, test = (
