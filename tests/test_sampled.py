@@ -285,6 +285,16 @@ def test_chains_that_began_anew_do_not_count_at_once(small_images):
     assert scores["gap"] == 0
 
 
+def test_the_oldest_chain_of_each_class_is_shown(small_images):
+    chains = small_training(small_images).chains
+    chains.age[:] = 0
+    chains.age[[4, 6]] = 7  # of the classes 1 and 0; class 2 has none that is older than others
+    np.testing.assert_array_equal(chains.classes[[6, 4, 2]], [0, 1, 2])
+    shown, z = chains.oldest_of_each_class(), chains.z[[6, 4, 2]]
+    chains.energy.of(np.arange(3))
+    np.testing.assert_array_equal(shown, chains.energy.without_noise(z))
+
+
 def test_chains_of_a_net_that_has_learned_must_leave_the_noise_first(small_images):
     """With --weights f is not 0, and draws from q are no samples."""
     training = small_training(small_images, weights="/some/where.npz")

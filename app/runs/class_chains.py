@@ -110,8 +110,10 @@ class ClassChains:
         self.age[...] = arrays["age"]
         self.tuning.trial, self.tuning.average = arrays["trial"], arrays["average"]
 
-    def first_of_each_class(self) -> np.ndarray:
+    def oldest_of_each_class(self) -> np.ndarray:
         """Images (classes, H, W, C) on the host, without the noise."""
         classes = np.arange(len(self.tuning.trial))
+        own = self.classes == classes[:, None]
+        oldest = np.where(own, self.age, -1).argmax(axis=1)
         self.energy.of(classes)
-        return to_host(self.energy.without_noise(self.z[classes]))
+        return to_host(self.energy.without_noise(self.z[oldest]))

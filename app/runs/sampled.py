@@ -55,7 +55,7 @@ class SampledTraining(Training):
         self.stages = np.linspace(0, self.total_steps(), STAGES).astype(int)
         shape = STAGES, train.classes, *train.shape
         self.pictures = np.zeros(shape, np.float32)  # of the chains, in the course of learning
-        self.pictures[0] = self.chains.first_of_each_class()
+        self.pictures[0] = self.chains.oldest_of_each_class()
         self.good = self.learned()
 
     def reference(self) -> White:
@@ -89,7 +89,7 @@ class SampledTraining(Training):
         elif self.it % GOOD == 0 and abs(self.guard.means[0]) < GOOD_GAP:
             self.good = self.learned()
         for place in np.flatnonzero(self.stages == self.it):
-            self.pictures[place] = self.chains.first_of_each_class()
+            self.pictures[place] = self.chains.oldest_of_each_class()
         self.seconds += time.perf_counter() - began
 
     def learn_from(self, x, labels, chains, classes) -> dict:
