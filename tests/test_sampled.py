@@ -16,7 +16,7 @@ from app.formats.reference import reference_arrays, reference_from
 from app.formats.weights import load_weights
 from app.options import train as options
 from app.options.train_settings import complete
-from app.runs import checks, sampled
+from app.runs import checks, class_chains, sampled
 from app.runs.folder import RunFolder
 from app.runs.resume import restore_training, training_state
 from app.runs.sampled import SampledTraining
@@ -297,8 +297,13 @@ def test_the_oldest_chain_of_each_class_is_shown(small_images):
 
 def test_chains_of_a_net_that_has_learned_must_leave_the_noise_first(small_images):
     """With --weights f is not 0, and draws from q are no samples."""
-    training = small_training(small_images, weights="/some/where.npz")
+    training = small_training(small_images, weights="/some/where.npz", rebirth=0.0)
     assert not training.chains.age.any()
+    training.network.params()["fc1.w"][...] *= 30  # too steep for the first step size
+    training.step(*training.read_batch(0))
+    assert training.returns == 0
+    assert training.good["chains/age"].min() == class_chains.WARM_UP
+    assert training.chains.tuning.trial.max() < 0.8 * class_chains.FIRST_STEP
     with pytest.raises(ValueError, match="--chains: at least one for each of 3 classes"):
         small_training(small_images, chains=2)
 

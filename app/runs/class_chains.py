@@ -19,6 +19,7 @@ JITTER = 0.2  # of the trajectories' lengths
 FIRST_STEP = 0.3  # eps; then it is steered
 MOST_STEPS = 5  # times --leapfrog-steps
 GROWN = 10  # visits, after which a chain that began anew counts as a sample
+WARM_UP = 50  # trajectories of all chains, before a net that has learned already goes on
 
 
 class ClassChains:
@@ -81,6 +82,11 @@ class ClassChains:
         grown = (self.age[own] >= GROWN) & (not share.idle)
         x = self.energy.reference.image(state.x)[to_device(grown, self.xp)]
         return x, own_classes[grown], np.mean(acceptance)
+
+    def warm_up(self, rng: np.random.Generator) -> None:
+        """Leave the noise, and find the step sizes, of a net that has learned already."""
+        for _ in range(-(-WARM_UP // self.trajectories)):
+            self.move(self.classes, rng)
 
     def steps_of_a_quarter_turn(self) -> int:
         """As the model gets steeper, eps falls, and L must rise: else the chains would lag behind,

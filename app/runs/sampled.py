@@ -70,6 +70,9 @@ class SampledTraining(Training):
     def step(self, images, labels, known: int) -> None:
         """Move chains, learn from them and one batch of images, and see that all is well."""
         began = time.perf_counter()
+        if self.it == 0 and self.settings["weights"] is not None:
+            self.chains.warm_up(np.random.default_rng((self.settings["seed"], 1)))
+            self.good = self.learned()
         rng = np.random.default_rng((self.settings["seed"], self.epoch, self.batch, 1))
         own = self.ranks.rows(len(labels))
         noise = rng.standard_normal((len(labels), *images.shape[1:]), np.float32)[own]
