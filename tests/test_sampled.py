@@ -299,11 +299,9 @@ def test_chains_of_a_net_that_has_learned_must_leave_the_noise_first(small_image
     """With --weights f is not 0, and draws from q are no samples."""
     training = small_training(small_images, weights="/some/where.npz", rebirth=0.0)
     assert not training.chains.age.any()
-    training.network.params()["fc1.w"][...] *= 30  # too steep for the first step size
     training.step(*training.read_batch(0))
     assert training.returns == 0
     assert training.good["chains/age"].min() == class_chains.WARM_UP
-    assert training.chains.tuning.trial.max() < 0.8 * class_chains.FIRST_STEP
     with pytest.raises(ValueError, match="--chains: at least one for each of 3 classes"):
         small_training(small_images, chains=2)
 
