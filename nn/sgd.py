@@ -1,4 +1,4 @@
-"""Stochastic gradient descent in Caffe's form, and its learning-rate policies."""
+"""Stochastic gradient descent in Caffe's form, its learning-rate policies, and means of weights."""
 
 from nn.backend import Array
 
@@ -35,3 +35,21 @@ class SGD:
         lr_mult, decay_mult = self.network.layers[layer].rates[key]
         w, V = self.network.layers[layer].params[key], self.velocity[name]
         return w, V, lr_mult, self.weight_decay * decay_mult
+
+
+class MeanWeights:
+    """m = m + (w - m) / min(t, over), after update t: the mean of w over about `over` updates.
+
+    Steps go round the place to which they lead; their mean is nearer to it than any of them
+    (Polyak and Juditsky, 1992). `means` holds m: {"conv1.w": array, ...}.
+    """
+
+    def __init__(self, network, over: int):
+        self.network, self.over, self.updates = network, over, 0
+        self.means = {name: w.copy() for name, w in network.params().items()}
+
+    def update(self) -> None:
+        """Take in the network's weights after an update."""
+        self.updates += 1
+        for name, w in self.network.params().items():
+            self.means[name] += (w - self.means[name]) / min(self.updates, self.over)

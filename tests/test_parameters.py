@@ -8,10 +8,11 @@ import pytest
 from app.files import write_whole
 from app.formats.net import open_network
 from app.formats.npz import load_npz, save_npz
+from nn.backend import to_host
 from nn.fillers import constant, xavier, xavier_caffe2014
 from nn.linear import Linear
 from nn.network import Network
-from nn.sgd import POLICIES, SGD
+from nn.sgd import POLICIES, SGD, MeanWeights
 
 
 def test_set_params_lists_every_misfit():
@@ -89,3 +90,21 @@ def test_weights_are_whole_or_not_there(tmp_path):
         path.write_bytes(contents)
         with pytest.raises(ValueError, match="not a sound .npz file"):
             load_npz(path)
+
+
+def test_mean_weights_are_those_of_all_updates_then_of_the_last_ones(xp):
+    """After t updates the plain mean; from update `over` on, older ones count less and less."""
+    net = Network([("fc", Linear(2))], (3,), np.random.default_rng(0)).to(xp, np.float64)
+    mean, on_the_way = MeanWeights(net, over=4), []
+    for t in range(7):
+        for w in net.params().values():
+            w += t + 1
+        on_the_way.append({name: to_host(w).copy() for name, w in net.params().items()})
+        mean.update()
+    weights = np.ones(4) / 4
+    for _ in range(3):  # updates 5, 6 and 7 have a quarter each of what is new
+        weights = np.append(0.75 * weights, 0.25)
+    for name, found in mean.means.items():
+        expected = sum(c * w[name] for c, w in zip(weights, on_the_way, strict=True))
+        np.testing.assert_allclose(to_host(found), expected, rtol=1e-12)
+        assert found is not net.params()[name]

@@ -195,6 +195,8 @@ def test_every_step_is_the_same_after_a_restore(tmp_path, small_images, monkeypa
     os.close(run.lock)
     for name, w in whole.network.params().items():
         np.testing.assert_array_equal(w, resumed.network.params()[name])
+        np.testing.assert_array_equal(whole.mean.means[name], resumed.mean.means[name])
+    assert 0 < whole.mean.updates == resumed.mean.updates < 10  # undone ones do not count
     np.testing.assert_array_equal(whole.chains.z, resumed.chains.z)
     np.testing.assert_array_equal(whole.pictures, resumed.pictures)
     assert whole.pictures[-1].any()
@@ -275,6 +277,30 @@ def test_a_trajectory_stays_a_quarter_turn(small_images, eps, steps):
     assert chains.sampler.steps == steps
 
 
+def test_the_mean_of_the_weights_is_tested_and_kept(small_images):
+    training, tested = small_training(small_images), []
+    alpha = training.intercepts
+
+    def intercepts(count):
+        tested.append(({n: w.copy() for n, w in training.network.params().items()}, alpha(count)))
+        return tested[-1][1]
+
+    training.intercepts = intercepts
+    for epoch in (1, 2):
+        for batch in training.batches():
+            training.step(*training.read_batch(batch))
+        own = {name: w.copy() for name, w in training.network.params().items()}
+        mean = {name: m.copy() for name, m in training.mean.means.items()}
+        training.end_epoch()
+        weights, shift = tested[-1]
+        if epoch == 2:  # the file's bias has the intercepts
+            mean_with_them = {**mean, "fc2.b": mean["fc2.b"] + shift.astype(np.float32)}
+        for name, w in training.network.params().items():
+            np.testing.assert_array_equal(weights[name], mean[name])
+            assert np.abs(own[name] - mean[name]).max() > 0
+            np.testing.assert_array_equal(w, own[name] if epoch == 1 else mean_with_them[name])
+
+
 def test_chains_that_began_anew_do_not_count_at_once(small_images):
     training = small_training(small_images, rebirth=1.0)
     x, classes, _ = training.chains.move(training.train.labels[:16], np.random.default_rng(0))
@@ -310,7 +336,8 @@ def test_a_checkpoint_of_another_run_is_refused(small_images):
     training = small_training(small_images)
     arrays, state = training_state(training)
     arrays, state = {n: np.array(a) for n, a in arrays.items()}, json.loads(json.dumps(state))
-    for name, value in (("returns", -1), ("returns", 10**9), ("chains/trial", [-1.0])):
+    planted = ("returns", -1), ("returns", 10**9), ("updates", -1), ("chains/trial", [-1.0])
+    for name, value in planted:
         key = f"further/{name}"
         edited = {**arrays, key: np.array(value, arrays[key].dtype)}
         with pytest.raises(ValueError, match=name):

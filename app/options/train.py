@@ -263,6 +263,13 @@ def parser() -> OneLineParser:
         metavar="X",
     )
     option(
+        "--mean-over",
+        "samples: the weights that are tested and kept are the mean over about the last N updates; "
+        "with 1, those of the last one",
+        type=number(int, low=1, high=10**9),
+        metavar="N",
+    )
+    option(
         "--pixel-scale",
         "the net's input is (pixels 0..255 - mean) * scale: a number or R,G,B",
         type=channels,

@@ -41,6 +41,7 @@ DEFAULTS = {
     "rebirth": 0.01,
     "pixel_noise": 0.1,
     "dg_weight": 5.0,
+    "mean_over": 500,
     "pixel_scale": 1 / 256,
     "pixel_mean": 0.0,
     "pixel_order": "rgb",
@@ -80,7 +81,7 @@ NET_DEFAULTS = {
 
 ONLY_GGDG = ("switch_epoch", "switch_ess", "finetune_lr")
 ONLY_SAMPLES = ("reference", "chains", "trajectories", "leapfrog_steps", "acceptance", "rebirth")
-ONLY_SAMPLES = *ONLY_SAMPLES, "dg_weight", "pixel_noise"
+ONLY_SAMPLES = *ONLY_SAMPLES, "dg_weight", "pixel_noise", "mean_over"
 ONLY_WITH_OTHERS = (  # settings that go with some others, not with all
     "filler",
     "unlabeled_weight",

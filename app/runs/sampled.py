@@ -10,6 +10,7 @@ import numpy as np
 
 from app.console import warn
 from app.formats.reference import reference_arrays, reference_from
+from app.runs.checks import need
 from app.runs.class_chains import ClassChains
 from app.runs.guard import GOOD_GAP, Guard
 from app.runs.references import reference_of_training
@@ -21,6 +22,7 @@ from hmc.reference import White
 from losses.discriminative import discriminative_loss
 from losses.sampled import fitted_intercepts, sampled_generative_loss
 from nn.backend import to_device, to_host
+from nn.sgd import MeanWeights
 
 TEMPERATURE = 1.0  # the model itself
 PULL = 0.002  # see sampled_generative_loss
@@ -41,7 +43,12 @@ class SampledTally(Tally):
 
 
 class SampledTraining(Training):
-    """A run of --mode samples. Beside what Training keeps: chains, and the last good state."""
+    """A run of --mode samples. Beside what Training keeps: chains, the mean of the weights, and the
+    last good state.
+
+    Chains move by the weights as they are. The mean is what is tested, and what the file will have:
+    each update lowers f just where the chains stand, and the mean evens out these dents.
+    """
 
     def __init__(self, settings: dict, network, train, test, xp, ranks: Ranks = ALONE):
         super().__init__(settings, network, train, test, xp, ranks)
@@ -51,6 +58,7 @@ class SampledTraining(Training):
         own = self.engine if ranks.size == 1 else self.engine.engine  # for this rank's chains
         energy = NodeEnergy(own, network.last, 0, reference=self.reference())
         self.chains = ClassChains(energy, settings, train.classes, xp, ranks)
+        self.mean = MeanWeights(network, settings["mean_over"])
         self.guard, self.returns = Guard(), 0
         self.stages = np.linspace(0, self.total_steps(), STAGES).astype(int)
         shape = STAGES, train.classes, *train.shape
@@ -113,6 +121,7 @@ class SampledTraining(Training):
             dscores[image] += weight * d
             loss = loss + weight * discriminative
         self.engine.learn(dscores, self.sgd, self.rate())
+        self.mean.update()
         return {name: float(number) for name, number in (info | {"loss": loss}).items()}
 
     def go_back(self, problem: str) -> None:
@@ -130,23 +139,30 @@ class SampledTraining(Training):
         warn(f"{problem} at {when}: back to the last good state, and on at half the rate")
 
     def learned(self) -> dict:
-        """{name: array} of all that an update changes: weights, velocities, chains."""
+        """{name: array} of all that an update changes: weights, velocities, means, chains."""
         arrays = {f"w/{name}": to_host(w) for name, w in self.network.params().items()}
         arrays |= {f"V/{name}": to_host(V) for name, V in self.sgd.velocity.items()}
-        return {name: w.copy() for name, w in arrays.items()} | self.chains_state()
+        return {name: w.copy() for name, w in arrays.items()} | self.own_state()
 
     def relearn(self, arrays: dict) -> None:
         """Go back to what `learned` returned."""
         self.network.set_params({k[2:]: w for k, w in arrays.items() if k.startswith("w/")})
         for name, V in self.sgd.velocity.items():
             V[...] = to_device(arrays[f"V/{name}"], self.xp)
+        for name, mean in self.mean.means.items():
+            mean[...] = to_device(arrays[f"mean/{name}"], self.xp)
+        need(arrays["updates"] >= 0, f"updates is {arrays['updates']}")
+        self.mean.updates = int(arrays["updates"])
         self.chains.restore({k[7:]: a for k, a in arrays.items() if k.startswith("chains/")})
 
-    def chains_state(self) -> dict:
-        return {f"chains/{name}": a for name, a in self.chains.state().items()}
+    def own_state(self) -> dict:
+        """The part of `learned` that other runs do not have."""
+        arrays = {f"chains/{name}": a for name, a in self.chains.state().items()}
+        arrays |= {f"mean/{name}": to_host(m).copy() for name, m in self.mean.means.items()}
+        return arrays | {"updates": np.array(self.mean.updates)}
 
     def further_state(self) -> dict:
-        arrays = self.chains_state() | {"pictures": self.pictures}
+        arrays = self.own_state() | {"pictures": self.pictures}
         arrays |= {"returns": np.array(self.returns), "guard": np.nan_to_num(self.guard.means)}
         arrays["guarded"] = np.array(~np.isnan(self.guard.means))
         # q as well: its A comes from an eigen-decomposition, which not every computer rounds alike.
@@ -162,6 +178,15 @@ class SampledTraining(Training):
         self.pictures[...], self.returns = arrays["pictures"], int(arrays["returns"])
         self.guard.means = np.where(arrays["guarded"], arrays["guard"], np.nan)
         self.good = {k[5:]: a for k, a in arrays.items() if k.startswith("good/")}
+
+    def end_epoch(self) -> None:
+        """Test the mean of the weights; after the last epoch the net keeps it."""
+        last, own = self.epoch == self.settings["epochs"], self.network.params()
+        own = {name: w.copy() for name, w in own.items()}
+        self.network.set_params(self.mean.means)
+        super().end_epoch()
+        if not last:
+            self.network.set_params(own)
 
     def intercepts(self, count: int) -> np.ndarray:
         """alpha_y of Eq. 6 from `count` training images."""
