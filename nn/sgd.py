@@ -2,11 +2,10 @@
 
 from nn.backend import Array
 
-POLICIES = {  # rates by iteration; `size` is the length of a step, in linear of the whole run
+POLICIES = {  # rates by iteration; `size` is the length of a step
     "fixed": lambda lr, it, size: lr,
     "inv": lambda lr, it, size: lr * (1 + 1e-4 * it) ** -0.75,
     "step": lambda lr, it, size: lr * 0.1 ** (it // size),
-    "linear": lambda lr, it, size: lr * min(1, max(0.05, (1 - it / size) / 0.6)),
 }
 
 

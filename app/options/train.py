@@ -144,8 +144,7 @@ def parser() -> OneLineParser:
     option("--weight-decay", "weight decay", type=number(float, low=0), metavar="X")
     option(
         "--lr-policy",
-        "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every --lr-step; linear: from two "
-        "fifths of the run on down to a twentieth",
+        "fixed; inv: lr (1 + 1e-4 it)^-0.75; step: a tenth every --lr-step",
         choices=POLICIES,
     )
     option(

@@ -52,7 +52,7 @@ DEFAULTS = {
 SEMI_SUPERVISED_EPOCHS = 6  # 5 of gg and 1 of dg, each as long as with all labels
 
 # Many small updates: chains are moved for each image, whatever the batch.
-SAMPLES = {"net": "digits", "epochs": 4, "batch_size": 32, "lr": 5e-4, "lr_policy": "linear"}
+SAMPLES = {"net": "digits", "epochs": 4, "batch_size": 32, "lr": 5e-4, "lr_policy": "fixed"}
 SAMPLES |= {"weight_decay": 0.0}
 
 # What else a net's authors did: Caffe's bvlc_alexnet and cifar10_quick solvers, torchvision.

@@ -60,7 +60,7 @@ class SampledTraining(Training):
         self.chains = ClassChains(energy, settings, train.classes, xp, ranks)
         self.mean = MeanWeights(network, settings["mean_over"])
         self.guard, self.returns = Guard(), 0
-        self.stages = np.linspace(0, self.total_steps(), STAGES).astype(int)
+        self.stages = np.linspace(0, settings["epochs"] * len(self.batches()), STAGES).astype(int)
         shape = STAGES, train.classes, *train.shape
         self.pictures = np.zeros(shape, np.float32)  # of the chains, in the course of learning
         self.pictures[0] = self.chains.oldest_of_each_class()

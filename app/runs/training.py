@@ -124,12 +124,7 @@ class Training:
     def rate(self) -> float:
         """The learning rate of the step to come."""
         s = self.settings
-        size = self.total_steps() if s["lr_policy"] == "linear" else s["lr_step"]
-        return POLICIES[s["lr_policy"]](self.lr, self.it, size)
-
-    def total_steps(self) -> int:
-        """Of all epochs together."""
-        return self.settings["epochs"] * math.ceil(len(self.train) / self.settings["batch_size"])
+        return POLICIES[s["lr_policy"]](self.lr, self.it, s["lr_step"])
 
     def start_epoch(self) -> None:
         """With labels for some images only, these are gone through again and again; an epoch is
