@@ -16,7 +16,7 @@ import pytest
 from app.formats.npz import save_npz
 from app.paper.errors import comparison, error, history, paired
 from app.paper.figures import CLASSES
-from app.paper.jobs import Job, why
+from app.paper.jobs import Job, by_turns, why
 from app.paper.natural import options, short
 from app.paper.sampling import as_table, result_of, samples_of
 from app.runs.folder import write_json
@@ -305,6 +305,11 @@ def test_errors_are_one_line(options, parts):
 
 def test_classes_of_the_figures_are_imagenets():
     assert {name for names in CLASSES.values() for name in names} <= set(NAMES)
+
+
+def test_runs_that_can_be_compared_are_done_one_after_the_other():
+    found = by_turns([["dg 0", "dg 1"], ["ggdg 0", "ggdg 1"], ["joint 0"]])
+    assert found == ["dg 0", "ggdg 0", "joint 0", "dg 1", "ggdg 1"]
 
 
 def test_comparison_in_standard_errors_of_paired_differences():

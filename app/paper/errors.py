@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.files import read_text
-from app.paper.jobs import Job, run_all
+from app.paper.jobs import Job, by_turns, run_all
 
 Report = tuple[list[str], dict, Callable[[Path], None]]  # Markdown, all numbers, what draws them
 
@@ -53,8 +53,7 @@ def error(job: Job) -> float:
 
 def measure(jobs: dict, title: str, settings: Any) -> dict:
     """{row: {column: [an error for each seed]}} of {(row, column): [a job for each seed]}."""
-    every = [job for group in jobs.values() for job in group]
-    run_all(every, title, settings.device)
+    run_all(by_turns(jobs.values()), title, settings.device)
     found = {}
     for (row, column), group in jobs.items():
         found.setdefault(row, {})[column] = [error(job) for job in group]

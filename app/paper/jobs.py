@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 from tqdm import tqdm
@@ -85,6 +87,13 @@ class Job:
     def was_locked_out(self) -> bool:
         """Whether another process is at work in the folder; its own last words may follow."""
         return any("another process is at work" in line for line in self.words_of_the_run())
+
+
+def by_turns(groups: Iterable[list[Job]]) -> list[Job]:
+    """The first job of each group, then the second of each: where a group is a kind of run and its
+    jobs are the seeds, runs that can be compared are done one after the other."""
+    turns = zip_longest(*groups)
+    return [job for turn in turns for job in turn if job is not None]
 
 
 def at_once(device: str) -> int:

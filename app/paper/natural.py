@@ -14,7 +14,7 @@ import numpy as np
 
 from app.data.cifar import RECORD, batches_in
 from app.paper.errors import Report, cell, comparison, error, history, training_job
-from app.paper.jobs import Job, run_all
+from app.paper.jobs import Job, by_turns, run_all
 from app.runs.folder import write_json
 
 EPOCHS, SHORT = 35, 10  # of a run; of one that is to choose a rate. The paper has 70 epochs,
@@ -97,7 +97,7 @@ class Protocol:
         # A quarter of the images in a batch: four times as many updates, of a quarter the rate.
         part = SMALL_BATCH / BATCH
         small = {kind: self.job(kind, 0, rates[kind] * part, SMALL_BATCH) for kind in PAPER}
-        every = [job for group in jobs.values() for job in group] + list(small.values())
+        every = [*by_turns(jobs.values()), *small.values()]
         run_all(every, "table2", self.settings.device)
         self.done += every
         return chosen, jobs, small
