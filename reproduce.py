@@ -39,12 +39,13 @@ TARGETS = {
 }
 
 USED = {  # options that a target has a use for; --out and --format are for all
-    "table": ("seeds", "data", "quick", "device"),
+    "table": ("seeds", "data", "quick", "device", "so_far"),
     "figure": ("quick", "device", "weights", "more"),
     "page": ("quick", "device"),
 }
 
-UNSET = {"seeds": None, "data": None, "quick": False, "device": "auto", "weights": None, "more": []}
+UNSET = {"seeds": None, "data": None, "quick": False, "device": "auto", "so_far": False}
+UNSET |= {"weights": None, "more": []}
 
 EPILOG = """\
 Everything is kept under --out: the runs, which go on where they were when the same command is given
@@ -73,7 +74,8 @@ def parser() -> OneLineParser:
         type=number(int, low=1, high=1000),
         default=UNSET["seeds"],
         metavar="N",
-        help="trainings of each kind (default 5 for table1, 3 for table3, else 1; --quick 1)",
+        help="trainings of each kind (default 10 for table1, 3 for table3, 4 for "
+        "CIFAR-10 in table2, else 1; --quick 1)",
     )
     p.add_argument(
         "--data",
@@ -88,6 +90,12 @@ def parser() -> OneLineParser:
         action="store_true",
         default=False,
         help="a short try in minutes; its numbers mean little",
+    )
+    p.add_argument(
+        "--so-far",
+        action="store_true",
+        default=False,
+        help="a table of the runs that are finished by now; begin none",
     )
     p.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to compute (default auto)"
@@ -116,7 +124,7 @@ def check_options(name: str, settings: argparse.Namespace) -> None:
     used = USED.get(name.rstrip("0123456789"), ())
     for option, unset in UNSET.items():
         if option not in used and getattr(settings, option) != unset:
-            what = "options behind --" if option == "more" else f"--{option}"
+            what = "options behind --" if option == "more" else f"--{option.replace('_', '-')}"
             raise ValueError(f"{name} has no use for {what}")
 
 
@@ -139,6 +147,8 @@ def main(argv: list[str] | None = None) -> None:
             layout(Path(settings.data))  # whether train.py can read what is there
         settings.out.mkdir(parents=True, exist_ok=True)
     again = f"; the same command goes on from there: what was done is under {settings.out}"
+    if settings.so_far:
+        again = f" under {settings.out}; without --so-far, this command begins or goes on"
     with fail_in_one_line(status=1, kept=lambda: again):
         lines, numbers, draw = TARGETS[name](settings)
         title = f"# {name}" + (" (quick: a short try)" if settings.quick else "")

@@ -57,6 +57,12 @@ def test_a_killed_table_goes_on_where_it_was(tmp_path, small_data):
     again = run(*asked)
     assert again.returncode == 0
     assert again.stdout == result.stdout
+    (place / "LeNet-ggdg-seed1" / "model.npz").unlink()
+    so_far = run(*asked, "--so-far")
+    assert "LeNet: GG is" in so_far.stdout
+    assert "LeNet: GG+DG is" in so_far.stdout
+    assert "DG, one seed." in so_far.stdout
+    assert not (place / "LeNet-ggdg-seed1" / "model.npz").exists()
     other = run("table1", "--quick", "--seeds", 2, "--out", tmp_path / "r")
     assert_one_line_at_the_end(other, "was made with data", "choose another --out")
 
@@ -78,6 +84,8 @@ def test_natural_images(tmp_path):
         assert made["held_out"] == (12 if "rate-" in str(settings) else None)
     assert not [path for path in out.glob("table2/*/model.npz") if "rate-" not in str(path)]
     rates = (out / "table2-rates.json").read_text()
+    too_early = run(*asked, "--so-far")
+    assert_one_line_at_the_end(too_early, "no run of table2 is finished under", "without --so-far")
     result = run(*asked)
     assert result.returncode == 0, result.stderr
     assert (out / "table2-rates.json").read_text() == rates
@@ -95,10 +103,15 @@ def test_natural_images(tmp_path):
             assert made["switch_epoch"] == 2
             assert made["finetune_lr"] == pytest.approx(0.3 * chosen[kind])
         assert len(numbers["errors"][kind]) == 1
-        assert len(numbers["by epoch"][kind]["ess"]) == 3
+        assert len(numbers["runs"][f"{short(kind)}-batch256-seed0"]["ess"]) == 3
     assert numbers["errors with batch 64"].keys() == {"DG", "GG", "GG+DG"}
     assert "| GG+DG, queue | " in result.stdout
     assert "23 runs, 0.0 hours" in result.stdout
+    (out / "table2" / "ggdg-batch256-seed0" / "model.npz").unlink()
+    so_far = run(*asked, "--so-far").stdout
+    assert "22 runs of 23, 0.0 hours" in so_far
+    assert f"| GG+DG | {chosen['GG+DG']:g} |" in so_far
+    assert "GG+DG is" not in so_far
     assert (out / "table2.png").stat().st_size > 10_000
 
 

@@ -5,6 +5,7 @@ import io
 import math
 import statistics
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,28 @@ def error(job: Job) -> float:
     return history(job)["error"][-1]
 
 
+def finished(jobs: dict[Any, list[Job]], title: str, settings: Any) -> dict[Any, list[Job]]:
+    """Run all jobs, {place in the table: [a job for each seed]}; or, with --so-far, none: then each
+    place has the seeds that are finished, up to the first that is not.
+    """
+    if not settings.so_far:
+        run_all(by_turns(jobs.values()), title, settings.device)
+        return jobs
+    for group in jobs.values():
+        for job in group:
+            job.check_settings()
+    found = {place: list(takewhile(Job.finished, group)) for place, group in jobs.items()}
+    if not any(found.values()):
+        raise ValueError(f"no run of {title} is finished")
+    return found
+
+
 def measure(jobs: dict, title: str, settings: Any) -> dict:
     """{row: {column: [an error for each seed]}} of {(row, column): [a job for each seed]}."""
-    run_all(by_turns(jobs.values()), title, settings.device)
     found = {}
-    for (row, column), group in jobs.items():
-        found.setdefault(row, {})[column] = [error(job) for job in group]
+    for (row, column), group in finished(jobs, title, settings).items():
+        if group:
+            found.setdefault(row, {})[column] = [error(job) for job in group]
     return found
 
 
@@ -67,6 +84,8 @@ def mean_and_sd(errors: list[float]) -> tuple[float, float]:
 
 def cell(errors: list[float]) -> str:
     """Mean and standard deviation over the seeds, as text."""
+    if not errors:
+        return ""
     mean, spread = mean_and_sd(errors)
     return f"{mean:.2f}" + (f" ± {spread:.2f}" if len(errors) > 1 else "")
 
@@ -94,3 +113,13 @@ def comparison(errors: list[float], others: list[float], name="GG+DG", other="DG
         f"{name} is {abs(mean):.3f} ± {standard_error:.3f} {where} {other}: {times:.1f} standard "
         f"errors of the paired differences, {len(errors)} seeds"
     )
+
+
+def comparisons(columns: dict[str, list[float]]) -> list[str]:
+    """Each column beside DG's, by the seeds that both have, in words."""
+    found = []
+    for name, errors in columns.items():
+        both = min(len(errors), len(columns.get("DG", [])))
+        if name != "DG" and both:
+            found.append(f"{comparison(errors[:both], columns['DG'][:both], name)}.")
+    return found

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from app.data.cifar import RECORD, batches_in
-from app.paper.errors import Report, cell, comparison, error, history, training_job
-from app.paper.jobs import Job, by_turns, run_all
+from app.paper.errors import Report, cell, comparisons, error, finished, history, training_job
+from app.paper.jobs import Job
 from app.runs.folder import write_json
 
 EPOCHS, SHORT = 35, 10  # of a run; of one that is to choose a rate. The paper has 70 epochs,
@@ -73,19 +73,21 @@ class Protocol:
 
     def choose_rates(self) -> dict:
         """{kind: {"rate": the best, "held-out errors": {rate: error}}}, also written to a file."""
-        trials = {kind: {rate: self.trial(kind, rate) for rate in RATES} for kind in MODES}
-        self.done = [job for jobs in trials.values() for job in jobs.values()]
-        run_all(self.done, "table2, rates", self.settings.device)
+        trials = {kind: [self.trial(kind, rate) for rate in RATES] for kind in MODES}
+        jobs = finished(trials, "table2, rates", self.settings)
+        if jobs != trials:
+            raise ValueError("table2's rates are not chosen yet: their runs are not finished")
+        self.done = [job for group in jobs.values() for job in group]
         chosen = {}
-        for kind, jobs in trials.items():
-            errors = {rate: error(job) for rate, job in jobs.items()}
+        for kind, group in jobs.items():
+            errors = {rate: error(job) for rate, job in zip(RATES, group, strict=True)}
             by_text = {f"{rate:g}": found for rate, found in errors.items()}
             chosen[kind] = {"rate": min(errors, key=errors.get), "held-out errors": by_text}
         write_json(self.rates_file, chosen)
         return chosen
 
-    def run(self) -> tuple[dict, dict, dict]:
-        """(what was chosen, {kind: jobs of all seeds}, {kind: job of a small batch})."""
+    def run(self) -> tuple[dict, dict]:
+        """(what was chosen, {(kind, size of a batch): a job for each seed})."""
         chosen = self.choose_rates()
         rates = {kind: found["rate"] for kind, found in chosen.items()}
         # Which remedy gets more seeds is decided by the held-out images, too.
@@ -93,14 +95,18 @@ class Protocol:
         most = self.settings.seeds or (1 if self.settings.quick else SEEDS)
         seeds = dict.fromkeys(PAPER, most) | dict.fromkeys(REMEDIES, 1)
         seeds[best] = min(BEST_SEEDS, most)
-        jobs = {k: [self.job(k, seed, rates[k]) for seed in range(n)] for k, n in seeds.items()}
+        jobs = {
+            (kind, BATCH): [self.job(kind, seed, rates[kind]) for seed in range(n)]
+            for kind, n in seeds.items()
+        }
         # A quarter of the images in a batch: four times as many updates, of a quarter the rate.
         part = SMALL_BATCH / BATCH
-        small = {kind: self.job(kind, 0, rates[kind] * part, SMALL_BATCH) for kind in PAPER}
-        every = [*by_turns(jobs.values()), *small.values()]
-        run_all(every, "table2", self.settings.device)
-        self.done += every
-        return chosen, jobs, small
+        for kind in PAPER:
+            jobs[kind, SMALL_BATCH] = [self.job(kind, 0, rates[kind] * part, SMALL_BATCH)]
+        found = finished(jobs, "table2", self.settings)
+        self.all = len(self.done) + sum(map(len, jobs.values()))
+        self.done += [job for group in found.values() for job in group]
+        return chosen, found
 
     def hours(self) -> float:
         """Of computing, on one core each, of all runs."""
@@ -110,9 +116,11 @@ class Protocol:
 def protocol(settings: Any) -> Report:
     """Table 2 for CIFAR-10's files."""
     runs = Protocol(settings)
-    chosen, jobs, small = runs.run()
-    errors = {kind: [error(job) for job in group] for kind, group in jobs.items()}
-    errors_small = {kind: error(job) for kind, job in small.items()}
+    chosen, jobs = runs.run()
+    errors, errors_small = (
+        {kind: [error(job) for job in jobs[kind, batch]] for kind in kinds}
+        for kinds, batch in ((MODES, BATCH), (PAPER, SMALL_BATCH))
+    )
     n, gg = runs.epochs, round(GG * runs.epochs)
     lines = [
         "CIFAR-10 and Caffe's cifar10-quick instead of ImageNet, whose errors the paper gives as "
@@ -131,19 +139,17 @@ def protocol(settings: Any) -> Report:
     for kind, found in errors.items():
         tried = ", ".join(f"{e:.2f}" for e in chosen[kind]["held-out errors"].values())
         each = ", ".join(f"{e:.2f}" for e in found)
-        alone = f"{errors_small[kind]:.2f}" if kind in errors_small else ""
-        rate = chosen[kind]["rate"]
+        rate, alone = chosen[kind]["rate"], cell(errors_small.get(kind, []))
         lines.append(f"| {kind} | {rate:g} | {tried} | {cell(found)} | {each} | {alone} |")
-    lines.append("")
-    for kind in errors:
-        if kind != "DG":
-            lines.append(f"{comparison(errors[kind], errors['DG'][: len(errors[kind])], kind)}.")
+    lines += ["", *comparisons(errors)]
     hours = runs.hours()
-    lines += ["", f"{len(runs.done)} runs, {hours:.1f} hours on one core."]
-    curves = {kind: mean_history(group) for kind, group in jobs.items()}
+    of_all = f" of {runs.all}" if runs.all > len(runs.done) else ""
+    lines += ["", f"{len(runs.done)} runs{of_all}, {hours:.1f} hours on one core."]
+    by_run = {job.folder.name: history(job) for job in runs.done}
     numbers = {"rates": chosen, "errors": errors, "errors with batch 64": errors_small}
-    numbers |= {"hours": hours, "by epoch": curves}
-    return lines, numbers, drawing(errors, curves)
+    numbers |= {"hours": hours, "runs": by_run}
+    curves = {kind: mean_history(jobs[kind, BATCH]) for kind in errors if errors[kind]}
+    return lines, numbers, drawing({kind: errors[kind] for kind in curves}, curves)
 
 
 def mean_history(jobs: list[Job]) -> dict[str, list[float]]:

@@ -6,7 +6,7 @@ from typing import Any
 from app.data.cifar import is_cifar
 from app.data.folder import class_names, is_image_folder
 from app.paper import natural
-from app.paper.errors import Report, cell, comparison, measure, training_job
+from app.paper.errors import Report, cell, comparisons, measure, training_job
 
 MODES = {"DG": "dg", "GG": "gg", "GG+DG": "ggdg"}
 LABELS = {"mnist": [100, 300, 1000, 3000, 10_000], "imagenet": [50_000, 100_000, 300_000]}
@@ -83,7 +83,8 @@ def mode_report(found: dict, published: dict, differs: list[str]) -> Report:
             printed = published.get(net, {}).get(column, "")
             each = ", ".join(f"{e:.2f}" for e in errors)
             lines.append(f"| {net} | {column} | {printed} | {cell(errors)} | {each} |")
-    lines += ["", *(f"{net}: {comparison(c['GG+DG'], c['DG'])}." for net, c in found.items())]
+    for net, columns in found.items():
+        lines += ["", *(f"{net}: {words}" for words in comparisons(columns))]
 
     def draw(path):
         from app.pictures.errors import error_plot
@@ -145,8 +146,9 @@ def table3(settings: Any) -> Report:
         ]
     lines += ["", "| labels | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for count, columns in found.items():
-        lines.append(f"| {count:,} | " + " | ".join(cell(columns[c]) for c in COLUMNS) + " |")
-    by_column = {c: {count: found[count][c] for count in found} for c in COLUMNS}
+        cells = [cell(columns.get(name, [])) for name in COLUMNS]
+        lines.append(f"| {count:,} | " + " | ".join(cells) + " |")
+    by_column = {c: {n: found[n][c] for n in found if c in found[n]} for c in COLUMNS}
 
     def draw(path):
         from app.pictures.errors import label_plot
