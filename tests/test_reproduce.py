@@ -47,6 +47,7 @@ def test_a_killed_table_goes_on_where_it_was(tmp_path, small_data):
     numbers = json.loads((tmp_path / "r" / "quick" / "table1.json").read_text())
     assert {column: len(errors) for column, errors in numbers["LeNet"].items()} == {
         "DG": 2,
+        "DG+DG": 2,
         "GG": 2,
         "GG+DG": 2,
     }
@@ -99,17 +100,17 @@ def test_natural_images(tmp_path):
             (out / "table2" / f"{short(kind)}-batch256-seed0/settings.json").read_text()
         )
         assert (made["lr"], made["epochs"], made["held_out"]) == (chosen[kind], 3, None)
-        if made["mode"] == "ggdg":
+        if made["mode"] in ("ggdg", "dgdg"):
             assert made["switch_epoch"] == 2
             assert made["finetune_lr"] == pytest.approx(0.3 * chosen[kind])
         assert len(numbers["errors"][kind]) == 1
         assert len(numbers["runs"][f"{short(kind)}-batch256-seed0"]["ess"]) == 3
     assert numbers["errors with batch 64"].keys() == {"DG", "GG", "GG+DG"}
     assert "| GG+DG, queue | " in result.stdout
-    assert "23 runs, 0.0 hours" in result.stdout
+    assert "27 runs, 0.0 hours" in result.stdout
     (out / "table2" / "ggdg-batch256-seed0" / "model.npz").unlink()
     so_far = run(*asked, "--so-far").stdout
-    assert "22 runs of 23, 0.0 hours" in so_far
+    assert "26 runs of 27, 0.0 hours" in so_far
     assert f"| GG+DG | {chosen['GG+DG']:g} |" in so_far
     assert "GG+DG is" not in so_far
     assert (out / "table2.png").stat().st_size > 10_000

@@ -108,10 +108,11 @@ def small_images(request):
     "given",
     [
         {"switch_epoch": 1},
+        {"mode": "dgdg", "switch_epoch": 1},
         {"switch_epoch": 2, "gg_queue": 40},  # not a multiple of the batch
         {"mode": "joint", "gg_weight": 0.3, "gg_queue": 10},  # less than a batch
     ],
-    ids=["GG+DG", "queue", "joint"],
+    ids=["GG+DG", "DG+DG", "queue", "joint"],
 )
 def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images, given):
     """Every step of GG and DG, dropout included, is the same after a checkpoint and a restore."""
@@ -139,7 +140,7 @@ def test_checkpoint_within_an_epoch_with_dropout(tmp_path, small_images, given):
 def test_modes_of_one_seed_start_alike_and_see_the_same_images(small_data):
     """Errors of one seed by two modes are a pair: initial weights and batches are the same."""
     modes = [{"mode": "dg"}, {"mode": "gg"}, {"mode": "ggdg"}, {"mode": "gg", "gg_queue": 50}]
-    modes += [{"mode": "joint"}, {"mode": "ggdg", "switch_epoch": 1}]
+    modes += [{"mode": "joint"}, {"mode": "ggdg", "switch_epoch": 1}, {"mode": "dgdg"}]
     seen = {}
     for seed in (3, 4):
         for given in modes:
@@ -344,6 +345,21 @@ def test_switch_by_effective_sample_size(small_images):
     assert training.lr == 0.003
 
 
+def test_dg_with_a_new_start(small_images):
+    """DG+DG is DG up to the switch; there SGD begins anew at the rate of GG+DG's second part."""
+    runs = {mode: small_training(small_images, epochs=3, mode=mode) for mode in ("dg", "dgdg")}
+    rates = {mode: [] for mode in runs}
+    for mode, training in runs.items():
+        while training.epoch <= 3:
+            rates[mode].append(training.rate())
+            run_epoch(training, RunFolder("unused"), [])
+    dg, dgdg = ([row["loss"] for row in training.rows] for training in runs.values())
+    assert dg[:2] == dgdg[:2]
+    assert dg[2] != dgdg[2]
+    assert rates["dg"][:2] == rates["dgdg"][:2]
+    assert rates["dgdg"][2] == 0.003
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
     result = run(
         "--data",
@@ -383,7 +399,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, small_data):
         (["--momentum", "1"], ["--momentum", "below 1"]),
         (["--switch-ess", "2"], ["--switch-ess", "at most 1"]),
         (["--epochs", "5", "--switch-epoch", "5"], ["leaves none for dg"]),
-        (["--mode", "dg", "--switch-ess", "0.3"], ["goes with --mode ggdg"]),
+        (["--mode", "dg", "--switch-ess", "0.3"], ["goes with --mode ggdg only"]),
+        (["--mode", "dgdg", "--switch-ess", "0.3"], ["goes with --mode ggdg only"]),
+        (["--mode", "gg", "--finetune-lr", "0.3"], ["goes with --mode ggdg and dgdg only"]),
         (["--mode", "gg", "--gg-weight", "0.3"], ["--gg-weight goes with --mode joint only"]),
         (["--mode", "dg", "--gg-queue", "9"], ["--gg-queue goes with gg, ggdg and joint"]),
         (["--labels", "50", "--gg-queue", "9"], ["neither --mode joint nor --gg-queue"]),

@@ -91,11 +91,12 @@ def parser() -> OneLineParser:
     add_net(option)
     option(
         "--mode",
-        "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg; joint: dg + w gg at "
-        "every step; samples: gg with chains of the model instead of weights. Runs of one "
+        "dg: softmax over classes; gg: softmax over images; ggdg: gg, then dg; dgdg: dg, then dg "
+        "anew as in ggdg, to see what a new start alone does; joint: dg + w gg at every step; "
+        "samples: gg with chains of the model instead of weights. Runs of one "
         "seed start from the same weights and see the same images in the same order, whatever the "
         "mode",
-        choices=["dg", "gg", "ggdg", "joint", "samples"],
+        choices=["dg", "gg", "ggdg", "dgdg", "joint", "samples"],
     )
     option(
         "--gg-weight",
@@ -120,7 +121,7 @@ def parser() -> OneLineParser:
     )
     option(
         "--switch-epoch",
-        "ggdg: epochs of gg before dg (default 16 of 25, with --labels 5 of "
+        "ggdg, dgdg: epochs of the first part (default 16 of 25, with --labels 5 of "
         "6, or as many in proportion)",
         type=number(int, low=1, high=10**9),
         metavar="N",
@@ -136,7 +137,7 @@ def parser() -> OneLineParser:
     option("--lr", "learning rate", type=number(float, above=0), metavar="X")
     option(
         "--finetune-lr",
-        "ggdg: learning rate of its dg part",
+        "ggdg, dgdg: learning rate of the second part",
         type=number(float, above=0),
         metavar="X",
     )

@@ -79,7 +79,8 @@ NET_DEFAULTS = {
 }
 
 
-ONLY_GGDG = ("switch_epoch", "switch_ess", "finetune_lr")
+TWO_PARTS = "ggdg", "dgdg"
+ONLY_TWO_PARTS = ("switch_epoch", "switch_ess", "finetune_lr")
 ONLY_SAMPLES = ("reference", "chains", "trajectories", "leapfrog_steps", "acceptance", "rebirth")
 ONLY_SAMPLES = *ONLY_SAMPLES, "dg_weight", "pixel_noise", "mean_over"
 ONLY_WITH_OTHERS = (  # settings that go with some others, not with all
@@ -87,7 +88,7 @@ ONLY_WITH_OTHERS = (  # settings that go with some others, not with all
     "unlabeled_weight",
     "lr_step",
     "gg_weight",
-    *ONLY_GGDG,
+    *ONLY_TWO_PARTS,
     *ONLY_SAMPLES,
 )
 # Runs made before there were these had their defaults.
@@ -119,11 +120,11 @@ def complete(given: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{net} has initial weights of its own: --filler does not go with it")
     if settings["labels"] is None and "unlabeled_weight" in given:
         raise ValueError("--unlabeled-weight goes with --labels only")
-    if settings["mode"] == "dg" and "unlabeled_weight" in given:
+    if settings["mode"] in ("dg", "dgdg") and "unlabeled_weight" in given:
         raise ValueError("--unlabeled-weight goes with gg and ggdg only: dg has no use for them")
     if settings["mode"] != "joint" and "gg_weight" in given:
         raise ValueError("--gg-weight goes with --mode joint only")
-    if settings["gg_queue"] and settings["mode"] in ("dg", "samples"):
+    if settings["gg_queue"] and settings["mode"] in ("dg", "dgdg", "samples"):
         raise ValueError("--gg-queue goes with gg, ggdg and joint: no others weigh images")
     if settings["labels"] is not None and (settings["gg_queue"] or settings["mode"] == "joint"):
         raise ValueError("--labels goes with neither --mode joint nor --gg-queue")
@@ -132,21 +133,24 @@ def complete(given: dict[str, Any]) -> dict[str, Any]:
     if settings["labels"] is not None and "epochs" not in given:
         settings["epochs"] = SEMI_SUPERVISED_EPOCHS
     epochs = settings["epochs"]
-    asked = [name for name in ONLY_GGDG if name in given]
+    asked = [name for name in ONLY_TWO_PARTS if name in given]
     if epochs == 1 and "mode" not in given and not asked:
         settings["mode"] = "gg"  # nobody asked for a dg epoch
-    if settings["mode"] != "ggdg":
+    if settings["mode"] not in TWO_PARTS:
         if asked:
-            raise ValueError(f"--{asked[0].replace('_', '-')} goes with --mode ggdg only")
+            modes = "ggdg only" if asked[0] == "switch_ess" else "ggdg and dgdg only"
+            raise ValueError(f"--{asked[0].replace('_', '-')} goes with --mode {modes}")
         return settings
+    if settings["mode"] == "dgdg" and "switch_ess" in given:
+        raise ValueError("--switch-ess goes with --mode ggdg only")
     if settings["switch_epoch"] is None:
         share = 16 / 25 if settings["labels"] is None else 5 / 6
         settings["switch_epoch"] = max(1, min(round(epochs * share), epochs - 1))
     if settings["switch_epoch"] >= epochs:
         instead = "lower --switch-epoch" if epochs > 1 else "choose --mode gg or dg"
         raise ValueError(
-            f"--mode ggdg with --epochs {epochs}, {settings['switch_epoch']} of them gg, leaves "
-            f"none for dg: raise --epochs, or {instead}"
+            f"--mode {settings['mode']} with --epochs {epochs}, {settings['switch_epoch']} of them "
+            f"in its first part, leaves none for dg: raise --epochs, or {instead}"
         )
     return settings
 

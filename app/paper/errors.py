@@ -116,10 +116,13 @@ def comparison(errors: list[float], others: list[float], name="GG+DG", other="DG
 
 
 def comparisons(columns: dict[str, list[float]]) -> list[str]:
-    """Each column beside DG's, by the seeds that both have, in words."""
+    """Each column beside DG's, and GG+DG beside its control DG+DG, by the seeds that both have."""
+    pairs = [(name, "DG") for name in columns if name != "DG"]
+    pairs += [(name, "DG+DG") for name in columns if name.startswith("GG+DG")]
     found = []
-    for name, errors in columns.items():
-        both = min(len(errors), len(columns.get("DG", [])))
-        if name != "DG" and both:
-            found.append(f"{comparison(errors[:both], columns['DG'][:both], name)}.")
+    for name, other in pairs:
+        errors, others = columns[name], columns.get(other, [])
+        both = min(len(errors), len(others))
+        if both:
+            found.append(f"{comparison(errors[:both], others[:both], name, other)}.")
     return found

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from app.data.cifar import RECORD, batches_in
+from app.options.train_settings import TWO_PARTS
 from app.paper.errors import Report, cell, comparisons, error, finished, history, training_job
 from app.paper.jobs import Job
 from app.runs.folder import write_json
@@ -27,8 +28,9 @@ SEEDS, BEST_SEEDS = 4, 3
 HELD_OUT = 1 / 10  # of the training images: 5,000 of CIFAR-10's
 
 PAPER = {"DG": "dg", "GG": "gg", "GG+DG": "ggdg"}
+CONTROL = {"DG+DG": "dgdg"}  # begins anew at the same place and rate as GG+DG
 REMEDIES = {"GG+DG, queue": "ggdg", "joint": "joint"}  # for a small effective sample size
-MODES = {**PAPER, **REMEDIES}
+MODES = {**PAPER, **CONTROL, **REMEDIES}
 OTHERS = {"GG+DG, queue": ["--gg-queue", QUEUE]}  # options besides the mode
 
 
@@ -37,7 +39,7 @@ def options(kind: str, rate: float, epochs: int, images: int, batch: int) -> lis
     step = max(1, round(STEP * epochs * math.ceil(images / batch)))  # in iterations, as Caffe's
     found = ["--net", "cifar10-quick", "--mode", MODES[kind], *OTHERS.get(kind, [])]
     found += ["--epochs", epochs, "--batch-size", batch, "--lr", rate, "--lr-step", step]
-    if MODES[kind] == "ggdg":
+    if MODES[kind] in TWO_PARTS:
         switch = min(max(1, round(GG * epochs)), epochs - 1)
         found += ["--switch-epoch", switch, "--finetune-lr", f"{FINETUNE * rate:.6g}"]
     return found
@@ -93,7 +95,7 @@ class Protocol:
         # Which remedy gets more seeds is decided by the held-out images, too.
         best = min(REMEDIES, key=lambda kind: min(chosen[kind]["held-out errors"].values()))
         most = self.settings.seeds or (1 if self.settings.quick else SEEDS)
-        seeds = dict.fromkeys(PAPER, most) | dict.fromkeys(REMEDIES, 1)
+        seeds = dict.fromkeys({**PAPER, **CONTROL}, most) | dict.fromkeys(REMEDIES, 1)
         seeds[best] = min(BEST_SEEDS, most)
         jobs = {
             (kind, BATCH): [self.job(kind, seed, rates[kind]) for seed in range(n)]
@@ -128,7 +130,9 @@ def protocol(settings: Any) -> Report:
         "equation 6; mean ± standard deviation over seeds.",
         "",
         f"{n} epochs, {gg} of them GG in GG+DG, whose DG part begins at {FINETUNE:g} of the rate; "
-        f"a tenth of the rate after every {STEP * n:.0f} epochs of a part. Queue: the scores of "
+        f"a tenth of the rate after every {STEP * n:.0f} epochs of a part. DG+DG: DG that begins "
+        "anew at the same place and rate, so that what GG does can be told from what a new start "
+        "does. Queue: the scores of "
         f"{QUEUE:,} images before the batch. Joint: DG + GG at every step. Rates: the best of "
         f"{', '.join(f'{rate:g}' for rate in RATES)} in {runs.short} epochs, by {runs.held_out:,} "
         f"training images that were held out; for {SMALL_BATCH} images a quarter of it.",

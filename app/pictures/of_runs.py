@@ -16,7 +16,8 @@ STARTS_IN_WORDS = {"noise": "noise", "ascent": "an ascent"}
 def training_pictures(training: Any, folder: Path) -> None:
     """Of a Training that has come to its end: its curves, and the chains of --mode samples."""
     settings, rows = training.settings, training.rows
-    names = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG", "joint": "DG + GG", "samples": "samples"}
+    names = {"dg": "DG", "gg": "GG", "ggdg": "GG+DG", "dgdg": "DG+DG"}
+    names |= {"joint": "DG + GG", "samples": "samples"}
     mode = names[settings["mode"]]
     data = Path(settings["data"]).name if settings["data"] else "MNIST"
     heading = plain(f"{Path(settings['net']).stem} on {data}, {mode}, seed {settings['seed']}")

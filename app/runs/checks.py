@@ -59,7 +59,9 @@ def check_training(training: Any, begun: tuple, arrays: dict[str, np.ndarray], s
     images = min(batch * s["batch_size"], count)
     if stage == "GG" and len(training.others):
         images *= 2
-    lr = s["finetune_lr"] if (stage, s["mode"]) == ("DG", "ggdg") else s["lr"]
+    second = stage == "DG" and s["mode"] == "ggdg"
+    second |= s["mode"] == "dgdg" and epoch > s["switch_epoch"]
+    lr = s["finetune_lr" if second else "lr"]
     returns = arrays.get("further/returns", np.zeros((), int))
     need(0 <= returns <= MOST_RETURNS, f"further/returns is {returns}")
     lr /= 2 ** int(returns)

@@ -24,7 +24,7 @@ from nn.sgd import POLICIES, SGD
 QUICK_INTERCEPTS = 1024  # training images for the intercepts of one epoch's report
 MOST_RETURNS = 8  # to a good checkpoint, in --mode samples, each to half the rate
 STAGES = {"dg": ["DG"], "gg": ["GG"], "ggdg": ["GG", "DG"], "joint": ["joint"]}
-STAGES |= {"samples": ["samples"]}
+STAGES |= {"dgdg": ["DG", "DG"], "samples": ["samples"]}
 TRAINS_BIAS = "DG", "joint"  # the bias of the last layer is then the intercept
 
 
@@ -236,8 +236,10 @@ class Training:
         """Go back to what further_state returned."""
 
     def switches(self) -> bool:
-        """Whether GG gives way to DG after this epoch."""
+        """Whether GG gives way to DG after this epoch, or DG begins anew in --mode dgdg."""
         s = self.settings
+        if s["mode"] == "dgdg":
+            return self.epoch == s["switch_epoch"]
         if self.stage != "GG" or s["mode"] != "ggdg" or self.epoch == s["epochs"]:
             return False
         if s["switch_ess"] is not None and self.tally.ess.mean() < s["switch_ess"]:
@@ -246,7 +248,7 @@ class Training:
 
     @np.errstate(over="ignore", invalid="ignore")
     def end_epoch(self) -> None:
-        """Test, add a row to the metrics, and see whether GG gives way to DG."""
+        """Test, add a row to the metrics, and see whether the second part begins."""
         self.look()
         began, lr = time.perf_counter(), self.rate()
         switch, last = self.ranks.agree(self.switches()), self.epoch == self.settings["epochs"]
