@@ -8,10 +8,9 @@ quirks; the nine nearest MNIST training images, by correlation of pixels, cannot
 mean distance between two samples of a unit, each scaled to mean 0 and norm 1, as a share of the
 mean distance between two MNIST images of that class.
 
-The Frechet distance compares all samples together with the test images, both as Gaussians of the
-500 numbers in the judging LeNet's fc1 (Heusel et al., 2017, with another net):
-|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). It is larger for fewer samples. So it is given beside
-that of as many training images, the floor, and of as many draws from q, the start.
+The Frechet distance (measures.py) compares all samples together with the test images. It is larger
+for fewer samples. So it is given beside that of as many training images, the floor, and of as many
+draws from q, the start.
 
 Where the net learned images with noise, a second row judges its samples without it
 (NodeEnergy.without_noise), as visualize.py shows them.
@@ -38,27 +37,12 @@ from app.pictures.images import Block, image_table
 from app.runs.folder import write_json
 from app.runs.references import reference_of
 from app.runs.scoring import scores_of
+from benchmarks.measures import AT_ONCE, features, frechet, mean_distance, nearest, normalised
 
 JUDGE = ASSETS / "lenet-judge.npz"
 NEIGHBOURS = 9
 PAIRS_OF = 300  # MNIST images of a class whose distances are taken
-FEATURES = "fc1"
 SHOWN = 4  # samples of a unit beside their nearest images
-AT_ONCE = 1000
-
-
-def normalised(images):
-    """Images (n, ...) as rows of mean 0 and norm 1, so that a product of two is a correlation."""
-    rows = images.reshape(len(images), -1).astype(np.float32)
-    rows -= rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-
-
-def mean_distance(rows):
-    """Mean Euclidean distance between two different rows of norm 1."""
-    squared = np.maximum(2 - 2 * (rows @ rows.T).astype(np.float64), 0)
-    n = len(rows)
-    return np.sqrt(squared).sum() / (n * (n - 1)) if n > 1 else float("nan")
 
 
 class Known:
@@ -96,24 +80,6 @@ def judge(samples, units, known=None):
     return {name: np.array(values, float) for name, values in result.items()}
 
 
-def features(images, network):
-    """(n, 500) float64 of images as the net takes them."""
-    parts = np.array_split(images, -(-len(images) // AT_ONCE))
-    return np.concatenate([network.bottom_up(part, FEATURES) for part in parts]).astype(float)
-
-
-def frechet(a, b):
-    """The Frechet distance between two Gaussians with the moments of rows a and b."""
-    means, covariances = zip(*((x.mean(axis=0), np.cov(x.T)) for x in (a, b)), strict=True)
-    values, vectors = np.linalg.eigh(covariances[0])
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    # The eigenvalues of C1 C2 are those of the symmetric C1^(1/2) C2 C1^(1/2).
-    product = np.linalg.eigvalsh(root @ covariances[1] @ root)
-    trace = np.trace(covariances[0]) + np.trace(covariances[1])
-    trace -= 2 * np.sqrt(np.maximum(product, 0)).sum()
-    return float(((means[0] - means[1]) ** 2).sum() + trace)
-
-
 def distances(samples, q, known):
     """{"samples", "floor", "start"}: Frechet distances to the test images, n images each."""
     n = len(samples)
@@ -121,19 +87,6 @@ def distances(samples, q, known):
     floor = known.train.evenly(n).batch(slice(None))[0]
     sets = {"samples": samples, "floor": floor, "start": q.image(z)}
     return {name: frechet(features(x, known.network), known.features) for name, x in sets.items()}
-
-
-def nearest(samples, rows):
-    """(number of the nearest training image, distance to it) of images, by correlation.
-
-    rows: `normalised` of the training images.
-    """
-    found = []
-    for some in np.array_split(normalised(samples), -(-len(samples) // AT_ONCE)):
-        correlation = some @ rows.T
-        found.append((correlation.argmax(axis=1), correlation.max(axis=1)))
-    number, largest = (np.concatenate(a) for a in zip(*found, strict=True))
-    return number, np.sqrt(np.maximum(2 - 2 * largest, 0))
 
 
 def test_error(network, test):

@@ -1,4 +1,4 @@
-"""The measures of benchmarks/judge.py on images of which the answer is known."""
+"""The measures of benchmarks/measures.py on images of which the answer is known."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.data.load import load
-from benchmarks.judge import frechet, nearest, normalised
+from benchmarks.measures import frechet, nearest, normalised
 from tests import scripts
 from tests.scripts import ROOT
 

@@ -72,8 +72,8 @@ def parser() -> OneLineParser:
         prog="train.py",
         description="Train a ConvNet by the discriminative gradient (dg), the generative gradient\n"
         "(gg), gg as pre-training for dg (ggdg), both at once (joint), or the generative gradient\n"
-        "with samples of the model itself (samples). Defaults are the paper's settings; dgdg, joint\n"
-        "and samples are not in the paper.",
+        "with samples of the model itself (samples). Defaults are the paper's settings; dgdg,\n"
+        "joint and samples are not in the paper.",
         epilog=EPILOG,
     )
 
