@@ -147,8 +147,7 @@ def main(argv: list[str] | None = None) -> None:
             layout(Path(settings.data))  # whether train.py can read what is there
         settings.out.mkdir(parents=True, exist_ok=True)
     again = f"; the same command goes on from there: what was done is under {settings.out}"
-    if settings.so_far:
-        again = f" under {settings.out}; without --so-far, this command begins or goes on"
+    again = "" if settings.so_far else again
     with fail_in_one_line(status=1, kept=lambda: again):
         lines, numbers, draw = TARGETS[name](settings)
         title = f"# {name}" + (" (quick: a short try)" if settings.quick else "")

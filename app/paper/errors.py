@@ -64,7 +64,9 @@ def finished(jobs: dict[Any, list[Job]], title: str, settings: Any) -> dict[Any,
             job.check_settings()
     found = {place: list(takewhile(Job.finished, group)) for place, group in jobs.items()}
     if not any(found.values()):
-        raise ValueError(f"no run of {title} is finished")
+        raise ValueError(
+            f"no run of {title} is finished under {settings.out}: begin without --so-far"
+        )
     return found
 
 

@@ -78,7 +78,7 @@ class Protocol:
         trials = {kind: [self.trial(kind, rate) for rate in RATES] for kind in MODES}
         jobs = finished(trials, "table2, rates", self.settings)
         if jobs != trials:
-            raise ValueError("table2's rates are not chosen yet: their runs are not finished")
+            raise ValueError("the rates of table2 are not chosen yet: go on without --so-far")
         self.done = [job for group in jobs.values() for job in group]
         chosen = {}
         for kind, group in jobs.items():
