@@ -14,7 +14,7 @@ from app.runs.node import NodeChains, load_network
 from app.runs.resume import restore_training, training_state
 from tests import scripts
 from tests.scripts import assert_one_line
-from tests.test_train import small_images, small_training  # noqa: F401  a fixture
+from tests.test_training import small_images, small_training  # noqa: F401  a fixture
 from train import run_epoch
 
 NONSENSE = [None, True, False, -1, 0, 3, 2.5, float("inf"), float("nan"), 10**30, "", "x", "--lr=9"]
