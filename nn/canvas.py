@@ -1,6 +1,7 @@
 """What a unit sees of an image, and the net on images just as large as that."""
 
 from nn.geometry import NO_PAD, extent
+from nn.lrn import LRN
 from nn.network import IMAGE, Network
 
 
@@ -36,15 +37,16 @@ def receptive_field(network: Network, layer: str) -> tuple:
 def on_canvas(network: Network, layer: str) -> tuple[Network, tuple | None]:
     """The net up to `layer`, on images as large as one unit of it sees, and where that unit is.
 
-    The images are cut out of larger ones, so there is no padding at their borders. A net with
-    branches needs its padding, or its maps would not fit together; there the unit is one whose
-    windows all end before the padding begins. (row, column) is None for the centre of the map. If a
-    unit sees all of an image, the image stays as it is.
+    The images are cut out of larger ones, so there is no padding at their borders. Nets with
+    branches or LRN within channels keep it, so that maps fit; there the unit is one whose windows
+    all end before the padding begins. (row, column) is None for the centre of the map. If a unit
+    sees all of an image, the image stays as it is.
     """
     part = network.up_to(layer)
     field, (H, W, C) = receptive_field(part, layer), network.input_shape
     takers = [source for sources in part.sources.values() for source in sources]
-    if len(takers) == len(set(takers)):  # no branches
+    within = [lrn for lrn in part.layers.values() if isinstance(lrn, LRN) and not lrn.across]
+    if len(takers) == len(set(takers)) and not within:  # no branches
         if field[0] >= H or field[1] >= W:
             return part, None
         for below in part.layers.values():

@@ -27,6 +27,8 @@ class LRN(Layer):
             raise ValueError(f"the neighbourhood must be of odd size, got {size}")
         self.size, self.alpha, self.beta, self.k, self.across = size, alpha, beta, k, across
         self.neighbours = size if across else size**2
+        if not across:
+            self.kernel, self.pad = (size, size), ((size // 2, size // 2),) * 2
 
     def forward(self, x: Array, train: bool = False) -> Array:
         self.x = x

@@ -10,7 +10,9 @@ from nn.backend import to_host
 from nn.canvas import on_canvas, receptive_field
 from nn.conv import Conv
 from nn.join import Add, Concat
+from nn.lrn import LRN
 from nn.network import Network
+from nn.pool import MaxPool
 from nn.relu import ReLU
 from nn.sgd import SGD
 from nn.zero_pad import ZeroPad
@@ -159,6 +161,27 @@ def test_what_a_unit_of_a_dilated_convolution_sees():
     x = rng.standard_normal((1, 20, 20, 1))
     cut = part.bottom_up(x[:, 3:11, 5:13])
     np.testing.assert_allclose(cut[0, 0, 0], net.bottom_up(x, "b")[0, 2, 3], rtol=1e-10)
+
+
+def test_what_a_unit_above_a_normalisation_within_channels_sees():
+    """LRN looks at neighbouring pixels, with zeros beyond the border: on the canvas as in the midst
+    of a large image."""
+    rng = np.random.default_rng(0)
+    layers = [("conv1", Conv(3, 7, 2, 1)), ("norm1", LRN(3, alpha=1.0, across=False))]
+    layers += [("pool1", MaxPool(3, 2)), ("conv2", Conv(2, 5, 2))]
+    net = Network(layers, (90, 90, 1), rng).to(np, np.float64)
+    part, (row, column) = on_canvas(net, "conv2")
+    x = rng.standard_normal((1, 90, 90, 1))
+    whole = net.bottom_up(x)
+    dy = np.zeros(whole.shape)
+    dy[0, row + 3, column + 2] = 1
+    dx = net.top_down(dy)
+    rows, columns = (np.flatnonzero(dx.any(axis=axes)) for axes in ((0, 2, 3), (0, 1, 3)))
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == receptive_field(net, "conv2") == (31, 31)
+    top, left = 3 * 8, 2 * 8  # a unit of conv2 is 8 pixels from the next
+    height, width, _ = part.input_shape
+    cut = part.bottom_up(x[:, top : top + height, left : left + width])
+    np.testing.assert_allclose(cut[0, row, column], whole[0, row + 3, column + 2], rtol=1e-10)
 
 
 def test_a_part_of_a_net_leaves_out_what_it_does_not_need():
