@@ -16,16 +16,22 @@ from app import ASSETS
 from app.console import fail_in_one_line
 from app.formats.net import open_network
 from app.options.arguments import number
-from fast import engine, record
+from fast import engine, record_trajectories
 from fast.cpu.threads import cores
 from fast.device import DEVICES, choose_device
 from hmc.energy import NodeEnergy
+from hmc.reference import White
 from hmc.sampler import HMC
 from nn.backend import to_device
 
 WEIGHTS = ASSETS / "lenet-dg.npz"
 ITERATIONS, STEPS, PAPER = 300, 100, 24  # PAPER: seconds
-SIGMA, TEMPERATURE, MASS, STEP_SIZE = 10, 0.001, 0.01, 1e-4
+SIGMA, TEMPERATURE, MASS, EPS = (
+    10,
+    0.001,
+    0.01,
+    1e-4,
+)  # EPS: of x, as printed; that of z is EPS / SIGMA
 
 
 def main():
@@ -46,18 +52,12 @@ def main():
         network = open_network("lenet", WEIGHTS)
         network.to(xp)
         run = engine(network, xp, cores(), chains)
-        energy = NodeEnergy(run, "fc2", 3, None, SIGMA)
-        sampler = HMC(
-            energy,
-            STEP_SIZE,
-            STEPS,
-            MASS,
-            TEMPERATURE,
-            record=lambda function: record(function, xp),
-        )
+        q = White(network.input_shape, SIGMA).to(xp, np.float32)
+        sampler = HMC(NodeEnergy(run, "fc2", 3, None, q), EPS / SIGMA, STEPS, MASS, TEMPERATURE)
+        record_trajectories(sampler, xp)
         rng = np.random.default_rng(0)
-        x = SIGMA * rng.standard_normal((chains, 28, 28, 1), np.float32)
-        state = sampler.start(to_device(x, xp))
+        z = rng.standard_normal((chains, *q.shape), np.float32)
+        state = sampler.start(to_device(z, xp))
         times = []
         for _ in range(3 + options.iterations):  # a GPU records the second
             start = time.perf_counter()

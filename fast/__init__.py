@@ -11,6 +11,7 @@ import numpy as np
 from fast.cpu.threads import CAN_FORK, limit_blas
 from fast.engine import Engine
 from fast.ranks import ALONE, RankEngine, Ranks
+from hmc.sampler import HMC
 from nn.network import Network
 
 
@@ -53,3 +54,12 @@ def record(function: Callable, xp: ModuleType, plain: bool = False) -> Callable:
     from fast.gpu.graphs import Recorded
 
     return Recorded(function)
+
+
+def record_trajectories(sampler: HMC, xp: ModuleType, plain: bool = False) -> None:
+    """`record` for the trajectories of a sampler: a graph for each of its settings."""
+    trajectory = sampler.trajectory
+    recorded = record(lambda *arrays, **settings: trajectory(*arrays), xp, plain)
+    sampler.trajectory = lambda *arrays: recorded(
+        *arrays, steps=sampler.steps, mass=sampler.mass, temperature=sampler.temperature
+    )

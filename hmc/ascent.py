@@ -25,9 +25,10 @@ class Ascent:
         velocity = 0.9 velocity - 0.1 g / rms(g),  g = dU/dz
         z = z + step_size (1 - taken / total) velocity
 
-    step_size: how far a coordinate moves in the first step, in units of q's spread; total: how many
-    steps will be taken. Only the direction of the gradient counts, so one step size suits every
-    layer. It has the calls of HMC (sampler.py), accepts every step, and draws no random numbers.
+    step_size: how far a coordinate moves in a step once the momentum has built up, in units of q's
+    spread (a tenth of that in the first step); total: how many steps will be taken. Only the
+    direction of the gradient counts, so one step size suits every layer. It has the calls of HMC
+    (sampler.py), accepts every step, and draws no random numbers.
     """
 
     temperature, steps = 1.0, 1  # as HMC has them; U is taken as it is

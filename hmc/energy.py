@@ -110,11 +110,11 @@ def check_node(network, layer: str, units: np.ndarray, position: tuple | None) -
     return position
 
 
-def rounding_error(energy: NodeEnergy, energy64: NodeEnergy, z: Array) -> float:
-    """max |U - U in float64 on the host| over the chains at z: the noise in each H, at T = 1.
+def rounding_error(value: Array, energy64: NodeEnergy, z: Array) -> float:
+    """max |U - U in float64 on the host| of chains at z, whose U is `value` (n,).
 
-    Trajectories change H by about T. An error as large as that disturbs which are accepted.
+    Divided by T it is the error in H. A trajectory changes H by about 1, so an error as large as
+    that disturbs which are accepted.
     """
-    value, _ = energy(z)
     exact, _ = energy64(to_host(z).astype(np.float64))
     return float(np.abs(to_host(value) - exact).max())

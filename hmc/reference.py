@@ -17,10 +17,10 @@ import numpy as np
 
 from nn.backend import Array, array_module, to_device
 
-# Correlation of red, green and blue in natural images, between neighbours and between red and blue.
-NEIGHBOURS, RED_BLUE = 0.91, 0.79
-SLOPE = 1.0  # of the amplitude in frequency; Tolhurst et al. (1992) measured 0.8 to 1.5
-NOISE = 0.05  # of the data reference, as a share of the range of the pixels
+# Correlation of colours in natural images; green and blue are as alike as red and green.
+RED_GREEN, RED_BLUE = 0.91, 0.79
+FALL = 1.0  # of the amplitude with the frequency; Tolhurst et al. (1992) measured 0.8 to 1.5
+RIDGE = 0.05  # of the data reference, as a share of the range of the pixels
 
 
 class White:
@@ -68,9 +68,9 @@ class Natural(White):
     """What natural images have in common: neighbouring pixels and colours are alike.
 
     A = sigma crop F^-1 D F S: S mixes the channels of each pixel (the symmetric root of their
-    correlation), D(f) = max(|f|, 1 / max(H, W))^-alpha weighs the frequencies f (cycles a pixel),
-    F is the Fourier transform. D is scaled so that F^-1 D F gives each pixel the variance 1. z is
-    larger than x: a transform of the image alone would join its left border to its right.
+    correlation), D(f) = max(|f|, 1 / max(H, W))^-1 weighs the frequencies f (cycles a pixel), F is
+    the Fourier transform. D is scaled so that F^-1 D F gives each pixel the variance 1. z is larger
+    than x: a transform of the image alone would join its left border to its right.
     spectrum: a measured D instead, of the shape of rfft2 on `torus(shape)`.
     """
 
@@ -79,7 +79,6 @@ class Natural(White):
         shape: tuple,
         sigma: float,
         mean: float | np.ndarray = 0.0,
-        alpha: float = SLOPE,
         colour: np.ndarray | None = None,
         spectrum: np.ndarray | None = None,
     ):
@@ -89,7 +88,7 @@ class Natural(White):
         self.shape = *self.size, C
         if spectrum is None:
             f = np.hypot(np.fft.fftfreq(self.size[0])[:, None], np.fft.rfftfreq(self.size[1]))
-            spectrum = np.maximum(f, 1 / max(H, W)) ** -alpha
+            spectrum = np.maximum(f, 1 / max(H, W)) ** -FALL
         self.D = (sigma * spectrum / root_mean_square(spectrum, self.size))[..., None]
         self.S = symmetric_root(colour_correlation(C) if colour is None else colour)
 
@@ -114,13 +113,13 @@ class Natural(White):
         y, r = 0 * target, target.copy()
         p, size = r.copy(), (r * r).sum(axis=(1, 2, 3), keepdims=True)
         for _ in range(300):
-            if size.max() < 1e-12 * (target * target).sum():
+            if size.max() <= 1e-12 * (target * target).sum():
                 break
             Ap = self.apply(self.transpose(p))
-            step = size / (p * Ap).sum(axis=(1, 2, 3), keepdims=True)
+            step = ratio(size, (p * Ap).sum(axis=(1, 2, 3), keepdims=True))
             y, r = y + step * p, r - step * Ap
             before, size = size, (r * r).sum(axis=(1, 2, 3), keepdims=True)
-            p = r + size / before * p
+            p = r + ratio(size, before) * p
         return y
 
 
@@ -146,18 +145,19 @@ class Gaussian(White):
 class Data(Gaussian):
     """The mean and all second moments of images: the Gaussian of maximum entropy that has them.
 
-    A is the symmetric root of their covariance + noise^2 I; for larger images take Natural with a
+    A is the symmetric root of their covariance + ridge^2 I: pixels that never change, as at the
+    border of digits, would leave A without an inverse. For larger images take Natural with a
     measured spectrum (`measured`).
     """
 
-    def __init__(self, images: Array, noise: float, sigma: float = 1.0):
-        """images (N, H, W, C) as the net takes them; noise: in their units; sigma multiplies A."""
+    def __init__(self, images: Array, ridge: float, sigma: float = 1.0):
+        """images (N, H, W, C) as the net takes them; ridge: in their units; sigma multiplies A."""
         mean = images.mean(axis=0, dtype=np.float64)
         rows = images.reshape(len(images), -1)
         centred = rows - mean.reshape(-1).astype(rows.dtype)
         covariance = (centred.T @ centred).astype(np.float64) / len(rows)
         super().__init__(
-            mean, sigma * symmetric_root(covariance + noise**2 * np.eye(len(covariance)))
+            mean, sigma * symmetric_root(covariance + ridge**2 * np.eye(len(covariance)))
         )
 
 
@@ -217,8 +217,13 @@ def colour_correlation(C: int) -> np.ndarray:
     """Of the channels of natural images: red, green and blue, or else none."""
     if C != 3:
         return np.eye(C)
-    a, b = NEIGHBOURS, RED_BLUE
+    a, b = RED_GREEN, RED_BLUE
     return np.array([[1, a, b], [a, 1, a], [b, a, 1]])
+
+
+def ratio(a: Array, b: Array) -> Array:
+    """a / b, or 0 where b is 0."""
+    return a / array_module(b).where(b == 0, 1, b) * (b != 0)
 
 
 def symmetric_root(covariance: np.ndarray) -> np.ndarray:

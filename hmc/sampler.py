@@ -15,7 +15,7 @@ QUIET = np.errstate(over="ignore", invalid="ignore")
 
 @dataclass
 class State:
-    """Chains at x (n, ...), with energy's value (n,) and gradient (n, ...) there."""
+    """Chains at x (n, ...), with U / T (n,) and its gradient (n, ...) there."""
 
     x: np.ndarray
     value: np.ndarray
@@ -23,17 +23,17 @@ class State:
 
 
 class HMC:
-    """Samples from exp(-U(x) / temperature) by trajectories of leapfrog steps.
+    """Samples from exp(-U(x) / T) by trajectories of leapfrog steps, T = temperature.
 
     energy(x) -> U (n,), dU/dx (n, ...) for x (n, ...) of any shape behind the chain axis; for a
-    node of a net, x is the z of energy.py. Steps of finite length change H = U + K a little. So
-    the end of a trajectory is accepted with probability min(1, exp(H_start - H_end)) only
-    (Metropolis), which keeps exp(-U / temperature) exactly.
+    node of a net, x is the z of energy.py. The U of section 4.6, which has 1 / T in it, is our
+    U / T. Steps of finite length change H = U / T + K a little. So the end of a trajectory is
+    accepted with probability min(1, exp(H_start - H_end)) only (Metropolis), which keeps
+    exp(-U / T) exactly.
     step_size: a number, or (n,), one for each chain. mass: of every coordinate,
     K = |phi|^2 / (2 mass). jitter: the length of each trajectory is eps L (1 + jitter u), u
     uniform in [-1, 1], drawn anew for each chain, so that none stays on a resonance.
-    steps = 1 is Langevin dynamics (with the Metropolis correction). record: a function of
-    functions, such as `record` of fast/, that makes the trajectory a CUDA graph.
+    steps = 1 is Langevin dynamics (with the Metropolis correction).
     """
 
     def __init__(
@@ -44,7 +44,6 @@ class HMC:
         mass: float = 1.0,
         temperature: float = 1.0,
         jitter: float = 0.0,
-        record: Callable = lambda function: function,
     ):
         for name, number in (
             ("mass", mass),
@@ -58,7 +57,6 @@ class HMC:
         self.energy = energy
         self.step_size, self.steps = step_size, steps
         self.mass, self.temperature, self.jitter = mass, temperature, jitter
-        self.trajectory = record(self._trajectory)
 
     @QUIET
     def start(self, x: Array) -> State:
@@ -85,14 +83,7 @@ class HMC:
         uniform = rng.random(n)
 
         x, value, gradient, error = self.trajectory(
-            state.x,
-            state.value,
-            state.gradient,
-            momentum,
-            step_size,
-            steps=self.steps,
-            mass=self.mass,
-            temperature=self.temperature,
+            state.x, state.value, state.gradient, momentum, step_size
         )
         error = to_host(error)
         divergent = ~(np.abs(error) < DIVERGENT)
@@ -110,23 +101,19 @@ class HMC:
             "divergent": divergent,
         }
 
-    def _trajectory(self, x, value, gradient, momentum, step_size, steps, mass, temperature):
-        """x, U, dU/dx at the end and the error in H, from those at the start; momentum is used up.
-
-        The settings are arguments because a recorded trajectory holds for these alone.
-        """
-        x = x.copy()
-        before = value + kinetic(momentum, mass)
+    def trajectory(self, x, value, gradient, momentum, step_size) -> tuple:
+        """x, U / T and its gradient at the end, and the error in H; momentum is used up."""
+        x, before = x.copy(), value + kinetic(momentum, self.mass)
 
         def energy(x):
-            return tempered(*self.energy(x), temperature)
+            return tempered(*self.energy(x), self.temperature)
 
-        value, gradient = leapfrog(energy, x, momentum, gradient, step_size, steps, mass)
-        return x, value, gradient, value + kinetic(momentum, mass) - before
+        value, gradient = leapfrog(energy, x, momentum, gradient, step_size, self.steps, self.mass)
+        return x, value, gradient, value + kinetic(momentum, self.mass) - before
 
 
 def tempered(value: Array, gradient: Array, temperature: float) -> tuple[Array, Array]:
-    """U and dU/dx at a temperature."""
+    """U / T and its gradient."""
     return (value, gradient) if temperature == 1 else (value / temperature, gradient / temperature)
 
 

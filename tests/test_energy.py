@@ -46,7 +46,7 @@ def test_a_sample_without_its_noise(xp):
     """A linear f = g x moves q = N(mu, C), C = S + s^2 I, to the mean m = mu + C g: images of
     N(m, S) with noise. Their mean given x is m + S C^-1 (x - m)."""
     rng = np.random.default_rng(0)
-    q = Data(rng.random((30, 3, 4, 1)), noise=0.3)
+    q = Data(rng.random((30, 3, 4, 1)), ridge=0.3)
     C, q.noise = q.A @ q.A, 0.3
     net = Network([("fc", Linear(2))], (3, 4, 1), rng).to(xp, np.float64)
     g = to_host(net.params()["fc.w"])[:, 1]
@@ -111,7 +111,7 @@ def test_rounding_error_is_measured():
     x = np.random.default_rng(0).standard_normal((4, 10, 12, 2)).astype(np.float32)
     single = NodeEnergy(small_net(), "fc", 0)
     double = NodeEnergy(small_net().to(np, np.float64), "fc", 0)
-    error = rounding_error(single, double, x)
+    error = rounding_error(single(x)[0], double, x)
     assert 0 < error < 5e-5
 
 

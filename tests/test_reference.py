@@ -50,6 +50,19 @@ def test_coordinates_lead_back_to_the_image(name):
     assert (z**2).sum() <= 1.01 * (q.coordinates(q.image(z)) ** 2).sum()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_coordinates_of_the_mean_are_0(name, dtype):
+    """Alone, where there is nothing to solve for, and beside another image."""
+    q = make(name).to(np, dtype)
+    other = np.random.default_rng(2).random(q.image_shape).astype(dtype)
+    both = np.stack([np.broadcast_to(q.mean, q.image_shape), other]).astype(dtype)
+    assert (q.coordinates(both[:1]) == 0).all()
+    z = q.coordinates(both)
+    assert (z[0] == 0).all()
+    np.testing.assert_allclose(z[1:], q.coordinates(both[1:]), atol=1e-3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_slope_of_q(name):
     """A A^T slope = mu - x, up to the precision of the conjugate gradients."""

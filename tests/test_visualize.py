@@ -309,7 +309,7 @@ def test_rounding_is_checked_chain_by_chain(monkeypatch):
     exact_q = copy(chains.reference).to(np, np.float64)
     network = chains.network.up_to(node.layer).to(np, np.float64)
     exact = NodeEnergy(network, node.layer, node.unit, node.position or None, exact_q)
-    expected = rounding_error(node, exact, z) / chains.sampler.temperature
+    expected = rounding_error(node(z)[0], exact, z) / chains.sampler.temperature
     sizes = []
     call = NodeEnergy.__call__
     monkeypatch.setattr(

@@ -10,7 +10,7 @@ from app.runs.chains import Chains
 from app.runs.checks import check_chains
 from app.runs.references import read_image, reference_of
 from app.runs.share import Share
-from fast import engine, record
+from fast import engine, record_trajectories
 from fast.ranks import ALONE
 from hmc.ascent import Ascent
 from hmc.energy import NodeEnergy, check_node, rounding_error
@@ -64,15 +64,9 @@ class NodeChains(Chains):
         if self.ascent:
             sampler = Ascent(self.node, s["step_size"], s["iterations"])
         else:
-            sampler = HMC(
-                self.node,
-                s["step_size"],
-                steps,
-                s["mass"],
-                s["temperature"],
-                JITTER if s["adapt"] else 0.0,
-                lambda function: record(function, xp, s["plain"]),
-            )
+            jitter = JITTER if s["adapt"] else 0.0
+            sampler = HMC(self.node, s["step_size"], steps, s["mass"], s["temperature"], jitter)
+            record_trajectories(sampler, xp, s["plain"])
         rng = np.random.default_rng(s["seed"])
         self.frames = {}  # iteration: pictures, of all chains for a film, else of each unit's first
         self.stages = growing(s["iterations"], STAGES)
@@ -197,10 +191,8 @@ class NodeChains(Chains):
         exact_q = copy(self.reference).to(np, np.float64)
         for i, unit in enumerate(node.unit):
             exact = NodeEnergy(network, node.layer, unit, node.position or None, exact_q)
-            known = value[i : i + 1], None
-            errors.append(
-                rounding_error(lambda x, known=known: known, exact, self.state.x[i : i + 1])
-            )
+            one = slice(i, i + 1)
+            errors.append(rounding_error(value[one], exact, self.state.x[one]))
         return max(self.share.ranks.from_all(max(errors))) / self.sampler.temperature
 
 

@@ -12,7 +12,7 @@ from app.data.images import Pixels
 from app.data.load import load
 from app.files import files_in
 from app.options.visualize_settings import asked_source
-from hmc.reference import NOISE, Data, Natural, White, measured
+from hmc.reference import RIDGE, Data, Natural, White, measured
 
 LARGEST_DATA = 3000  # numbers of an image up to which all second moments are taken
 MOST_IMAGES = 60_000
@@ -39,7 +39,7 @@ def reference_of(settings: dict, shape: tuple) -> White:
     if s["reference"] == "natural" or np.prod(shape) > LARGEST_DATA:
         return measured(images, sigma if s["reference"] == "natural" else None)
     reach = 255 * float(np.abs(pixels.scale).mean())  # of the pixels, as the net takes them
-    return Data(images, NOISE * reach, sigma)
+    return Data(images, RIDGE * reach, sigma)
 
 
 def reference_of_training(settings: dict, train, noise: float) -> White:
