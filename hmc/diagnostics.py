@@ -72,22 +72,41 @@ def effective_draws(draws: np.ndarray) -> float:
     return float(n * m / time)
 
 
-FEW = 10  # draws of a chain, from which nothing can be told
+FEW = 10  # draws of a chain, from which nothing can be told but that it stands still
+MOVES = 5  # draws at least, or all, in which a chain has the time to move
 AGREE, SETTLED = 1.1, 1.2  # R-hat between chains; of a chain's own halves, which are shorter
+
+
+def recent(draws: np.ndarray) -> np.ndarray:
+    """The second half, but 5 draws at least, or all if there are fewer: (n, m) -> (n, l)."""
+    m = draws.shape[1]
+    return draws[:, m - max(m // 2, min(m, MOVES)) :]
+
+
+def unmoved(draws: np.ndarray) -> np.ndarray:
+    """Whether each chain stood still over its `recent` draws, 2 at least: (n, m) -> (n,) bool."""
+    late = recent(draws)
+    return (late == late[:, -1:]).all(axis=1) & (late.shape[1] > 1)
 
 
 def judgement(draws: np.ndarray) -> str:
     """What chains have come to, from the draws (n chains, m iterations) after their warm-up.
 
-    "too few"       there are fewer than 10 draws of each: nothing can be told
+    "stuck"         some chain has not moved of late (`unmoved`, from 3 draws on)
+    "too few"       there are fewer than 10 draws of each: nothing else can be told
     "still moving"  the halves of a chain differ: its own split R-hat is above 1.2 in the median
                     (a single chain's above 1.1, as there are no others to ask)
     "apart"         each chain has settled, but they disagree: their split R-hat is above 1.1
-    "samples"       none of these
+    "samples"       they agree
+    "settled"       a single chain agrees with itself; others may be elsewhere
     """
-    if draws.shape[1] < FEW:
+    n, m = draws.shape
+    if m >= 3 and unmoved(draws).any():
+        return "stuck"
+    if m < FEW:
         return "too few"
-    limit = SETTLED if len(draws) > 1 else AGREE
-    if np.median([split_rhat(own[None]) for own in draws]) > limit:
+    if np.median([split_rhat(own[None]) for own in draws]) > (SETTLED if n > 1 else AGREE):
         return "still moving"
+    if n == 1:
+        return "settled"
     return "samples" if split_rhat(draws) <= AGREE else "apart"

@@ -106,7 +106,16 @@ def test_judgements():
     assert judgement(settled + np.linspace(0, 8, 100)) == "still moving"
     assert judgement(np.cumsum(settled, axis=1)) == "still moving"
     found = {judgement(settled[:1] + np.linspace(0, drift, 100)) for drift in np.arange(0, 8, 0.1)}
-    assert found == {"samples", "still moving"}  # one chain cannot be apart from others
+    assert found == {"settled", "still moving"}  # one chain says nothing of others
+    assert judgement(np.zeros((1, 50))) == judgement(np.zeros((3, 3))) == "stuck"
+    assert judgement(np.zeros((3, 2))) == "too few"
+    moving = settled + np.linspace(0, 8, 100)
+    for chain in range(4):  # one of them stands still in the second half
+        stopped = moving.copy()
+        stopped[chain, 50:] = stopped[chain, 50]
+        assert judgement(stopped) == "stuck"
+        stopped[chain, 50] += 1e-9
+        assert judgement(stopped) == "still moving"
 
 
 def ar1(rho, n, m, rng):

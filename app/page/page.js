@@ -360,7 +360,7 @@ function plane(target, T, before, now) {
 
 // ---- 3. what a node looks for ----------------------------------------------------------------
 const MEANING = { // app/runs/report.py
-  "samples": "its two halves agree, as they should if the chain has settled at this T",
+  "settled": "its two halves agree, as they should if the chain has settled at this T",
   "still moving": "the score still drifts: an image on the way, no sample yet",
   "stuck": "the chain never moved",
   "too few": "there are too few iterations to judge the chain by",

@@ -194,10 +194,8 @@ def chains_of(run: Any) -> tuple[list[dict], np.ndarray]:
 def verdict(score: list, probability: list, warm_up: int) -> dict:
     """What this one chain has come to since its warm-up, or in its second half without one."""
     first = warm_up or len(probability) // 2
-    late = np.array([score[first + 1 :]])
-    moved = np.ptp(late[:, late.shape[1] // 2 :]) > 0
     acceptance = float(np.mean(probability[first:]))
-    return {"acceptance": acceptance, "judgement": judgement(late) if moved else "stuck"}
+    return {"acceptance": acceptance, "judgement": judgement(np.array([score[first + 1 :]]))}
 
 
 NAMES = {"lenet": "LeNet", "alexnet-torchvision": "AlexNet"}

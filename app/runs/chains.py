@@ -3,14 +3,20 @@
 import numpy as np
 
 from app.runs.share import Share
-from hmc.diagnostics import autocorrelation, effective_draws, judgement, split_rhat
+from hmc.diagnostics import (
+    autocorrelation,
+    effective_draws,
+    judgement,
+    recent,
+    split_rhat,
+    unmoved,
+)
 from hmc.sampler import DIVERGENT
 from nn.backend import array_module, to_device, to_host
 
 COOLING = 0.8  # of the warm-up; then the temperature is final, and trajectories can be judged
 RECOVERY = 10  # iterations that the tuning needs after a change of the trajectories
 LAGS = 20  # of the autocorrelation that is kept
-FEW = 5  # iterations at least, or all, in which a chain has the time to move
 
 
 class Chains:
@@ -146,22 +152,20 @@ class Chains:
         """`diagnose` for one group."""
         first = self.warm_up or self.iteration // 2
         judged = self.iteration - first
-        last = max(judged // 2, min(judged, FEW))
         error = np.abs(self.trace("energy_error", chains))
         divergent = ~(error < DIVERGENT)
         score, energy = self.trace("score", chains), self.trace("energy", chains)
         late = score[:, first + 1 :]
-        unmoved = int((np.ptp(score[:, -1 - last :], axis=1) == 0).sum())
         step_size = np.broadcast_to(self.step_size, self.share.count)[chains]
         return {
             "iterations_judged": judged,
-            "last_iterations": last,
+            "last_iterations": recent(late).shape[1],
             "acceptance": number(self.trace("probability", chains)[:, first:].mean()),
             "energy_error": number(error[:, first:].mean()),
             "divergences": int(divergent[:, first:].sum()),
             "divergences_in_warm_up": int(divergent[:, :first].sum()),
-            "chains_that_never_moved": unmoved,
-            "judgement": "stuck" if unmoved and judged >= 3 else judgement(late),
+            "chains_that_never_moved": int(unmoved(late).sum()),
+            "judgement": judgement(late),
             "own_rhat": [number(split_rhat(own[None])) for own in late],
             "ess": number(effective_draws(late)),
             "rhat": number(split_rhat(late)),

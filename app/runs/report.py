@@ -8,6 +8,7 @@ from app.console import warn
 
 WORDS = {  # what a judgement of the diagnostics means
     "samples": "the chains have settled and agree: samples of the node's distribution",
+    "settled": "the chain has settled; one alone cannot tell whether others would agree",
     "apart": "each chain has settled, but on pictures of its own: more --iterations may let them "
     "meet; until then they show modes, and not in what proportion",
     "still moving": "the scores still drift, so these are no samples yet: more --iterations",
@@ -88,7 +89,7 @@ def report(found, rounding, settings):
     for word, meaning in WORDS.items():
         units = those(lambda row, word=word: row["judgement"] == word)
         if units:
-            say = print if word in ("samples", "apart") else warn
+            say = print if word in ("samples", "settled", "apart") else warn
             say(f"unit {some_of(units)}: {meaning}{last if word == 'stuck' else ''}")
     for units, message in (
         (those(lambda row: row["divergences"]), "some trajectories diverged"),
