@@ -1,13 +1,13 @@
 """Generative modeling of convolutional neural networks (Dai, Lu, Wu), in one file of NumPy.
 
-`python minimal.py` trains a small ConvNet on MNIST for about a minute and prints its test error.
-Then it draws digits from the net into minimal.png.
-
-A ConvNet gives an image x a score f_y(x) for each class y. The paper makes a model of images of it:
-p_y(x) = exp(f_y(x)) q(x) / Z_y (Eq. 5). It starts from a simple distribution q(x), and makes images
-of a high score more probable. Here q is a Gaussian with the mean and covariance of the training
-images (the paper takes white noise). We draw at T = 0.1 with sigma = 3, where Eq. 5 has 1 and 1: so
-the score counts ten times. Images are arrays (N, H, W, C). da is the gradient for a.
+`python minimal.py` trains a small ConvNet on MNIST by the generative gradient, prints its test
+error, and draws digits from it into minimal.png. A ConvNet gives an image x a score f_y(x) for each
+class y. That makes a model of images: p_y(x) = exp(f_y(x)) q(x) / Z_y (Eq. 5), a distribution q in
+which images of a high score become more probable. To learn, the sample from q is the batch, and
+`extra` draws from a Gaussian with the mean and covariance of the training images. To draw, q is
+this Gaussian alone (the paper: white noise), and exp(-U) is exp(f_y / T) times it, with its
+variances times T sigma^2 = 0.9: nearly q, but the score counts ten times.
+Images are arrays (N, H, W, C). da is the gradient for a.
 """
 
 import gzip
@@ -177,10 +177,10 @@ def main(seed=0, epochs=2, iterations=100, rows=3):
         sys.exit(f"minimal.py: there is no folder {MNIST}. It comes with this project.")
     (images, labels), (test_images, test_labels) = read("train"), read("t10k")
     flat = images.reshape(len(images), -1)  # (N, 784)
-    covariance = np.cov(flat.T) + PIXEL_NOISE**2 * np.eye(784)
+    covariance = np.cov(flat.T) + PIXEL_NOISE**2 * np.eye(784)  # some pixels never change
     mean, A = flat.mean(axis=0), np.linalg.cholesky(covariance).astype(np.float32)
     net = train(images, labels, mean, A, rng, epochs)
-    log_Z = np.log(np.exp(bottom_up(images[:2000], net)[0]).mean(axis=0))
+    log_Z = np.log(np.exp(bottom_up(images[:2000], net)[0], dtype=float).mean(axis=0))
     alpha = np.log(np.bincount(labels) / len(labels)) - log_Z  # Eq. 6
     scores = np.concatenate([bottom_up(x, net)[0] for x in np.array_split(test_images, 20)])
     print(f"test error {np.mean((scores + alpha).argmax(axis=1) != test_labels):.2%}")

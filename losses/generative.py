@@ -30,10 +30,11 @@ def effective_sample_size(weights: Array) -> Array:
 def sample_of_q(scores: Array, queue: Array | None = None) -> Array:
     """The scores of all images that serve as a sample from q: (n, K) and (m, K) -> (n + m, K).
 
-    queue: scores of m images of earlier batches. A larger sample makes Z_y and the effective
-    sample size larger and steadier. The queue is a constant: only the images of the batch have a
-    gradient, and these n stand for all n + m. If the queue is the batch again, dscores is the
-    same as without it.
+    queue: scores of m images of earlier batches. A larger sample makes the estimate of Z_y
+    steadier and the effective sample size larger. The queue is a constant. So in the mean of
+    Eq. 12, which needs df_y/dw, the n images of the batch stand for all n + m: their weights are
+    multiplied by (n + m) / n. dscores is then not the derivative of the loss (docs/derivations.md).
+    If the queue is the batch again, dscores is the same as without it.
     """
     if queue is None or len(queue) == 0:
         return scores
@@ -46,12 +47,13 @@ def generative_loss(
     """-(1/n) sum_i log( p_{y_i}(x_i) / q(x_i) ), a softmax over the columns of scores.
 
     scores F (n, K), labels (n,) int -> loss, dscores (n, K),
-    info {"weights": W (n, K), "ess": ESS per class (K,)}.
+    info {"weights": W (n + m, K), "ess": ESS per class (K,)}; m is the length of the queue, or 0.
     Z_y is the mean of exp f_y over the n images, so p_y(x_i) / q(x_i) = n W[i, y].
     loss = -(1/n) sum_i log(n W[i, y_i])               (Eq. 15, 0 for equal scores);
     dscores[j, y] = -(1/n) (1[y_j = y] - N_y W[j, y])  (the sum over i of Eq. 14), whose columns
-    sum to 0. N_y is the number of images of class y. With counts (n,), image i is an example of its
-    class counts[i] times (Eq. 19); N_y and 1/n then count it so. With a queue, see `sample_of_q`.
+    sum to 0 without a queue (see `sample_of_q`). N_y is the number of images of class y. With
+    counts (n,), image i is an example of its class counts[i] times (Eq. 19); N_y and 1/n then count
+    it so.
     ValueError for labels that are not n of 0 .. K - 1 (on a GPU only their number is checked).
     """
     xp, n = array_module(scores), len(scores)

@@ -6,6 +6,7 @@ Monte Carlo (hmc/) are samples of p_y, and so need no weights.
 
 import numpy as np
 
+from losses.discriminative import log_softmax
 from losses.own_class import own_class
 from nn.backend import Array, array_module
 
@@ -51,9 +52,7 @@ def fitted_intercepts(scores: np.ndarray, priors: np.ndarray) -> np.ndarray:
     scores = scores.astype(np.float64)
     alpha = np.zeros(scores.shape[1])
     for _ in range(300):
-        shifted = scores + alpha
-        posterior = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-        posterior /= posterior.sum(axis=1, keepdims=True)
+        posterior = np.exp(log_softmax(scores + alpha, axis=1))
         step = np.log(priors) - np.log(posterior.mean(axis=0) + 1e-300)
         alpha += step
         if abs(step).max() < 1e-4:

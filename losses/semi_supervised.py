@@ -14,7 +14,8 @@ def semi_supervised_loss(
     rho_y -> loss, dscores (n, K), info as of generative_loss, with "guesses" (n,).
 
     An unlabelled image takes the class argmax_y [f_y(x) - log Z_y + log rho_y] of Eq. 6, and then
-    counts in Eq. 14 like a labelled one, unlabeled_weight (lambda) times.
+    counts in Eq. 14 like a labelled one, unlabeled_weight (lambda) times. The loss leaves out
+    log rho_y of the guess, which has no gradient.
     """
     xp = array_module(scores)
     guesses = (scores + intercepts(scores, priors)).argmax(axis=1)

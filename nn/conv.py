@@ -21,12 +21,11 @@ from nn.windows import cropped, fold, padded, windows
 class Conv(Layer):
     """y[n,oh,ow,f] = b[f] + sum_{i,j,c} x[n, oh SH + i DH - top, ow SW + j DW - left, c] w[i,j,c,f]
 
-    x (N, H, W, C), w (KH, KW, C / groups, F), b (F,) -> y (N, OH, OW, F). Kernels are not flipped.
+    x (N, H, W, C), w (KH, KW, Cg, F), b (F,) -> y (N, OH, OW, F). Kernels are not flipped.
     kernel (KH, KW), stride (SH, SW): int or (vertical, horizontal); pad: these or ((top, bottom),
-    (left, right)); dilation (DH, DW): how far the pixels of a window are apart. With groups, the
-    filters of group g see only the channels of group g: a product for each. In comments below, G =
-    groups, D = C / G, f = F / G, K = KH KW D is the size of a window and R = N OH OW the number of
-    windows.
+    (left, right)); dilation (DH, DW): how far the pixels of a window are apart. In comments below,
+    R = N OH OW is the number of windows and P = KH KW C their size. With G groups, the filters of
+    a group see only its channels: a product for each, with Cg = C / G, Fg = F / G, P = KH KW Cg.
     """
 
     def __init__(
@@ -69,26 +68,26 @@ class Conv(Layer):
         self.image_size, x = x.shape[1:3], padded(x, self.pad)
         self.padded_shape = x.shape
         X = windows(x, self.kernel, self.stride, OH, OW, self.dilation)
-        self.X = by_group(X, self.groups)  # (G, R, K)
-        y = self.X @ self.kernels()  # (G, R, K) @ (G, K, f) -> (G, R, f)
+        self.X = by_group(X, self.groups)  # (G, R, P)
+        y = self.X @ self.kernels()  # (G, R, P) @ (G, P, Fg) -> (G, R, Fg)
         return y.swapaxes(0, 1).reshape(len(x), OH, OW, F) + self.params["b"]
 
     def backward(self, dy: Array) -> Array:
-        KH, KW, D, _ = self.params["w"].shape
-        # (G, R, f) @ (G, f, K) -> (G, R, K)
+        KH, KW, Cg, _ = self.params["w"].shape
+        # (G, R, Fg) @ (G, Fg, P) -> (G, R, P)
         dX = by_group(dy, self.groups) @ self.kernels().swapaxes(1, 2)
-        dX = dX.reshape(self.groups, *dy.shape[:3], KH * KW, D)  # (G, N, OH, OW, KH KW, D)
+        dX = dX.reshape(self.groups, *dy.shape[:3], KH * KW, Cg)  # (G, N, OH, OW, KH KW, Cg)
         dX = dX.transpose(1, 2, 3, 4, 0, 5).reshape(*dX.shape[1:5], -1)  # (N, OH, OW, KH KW, C)
         dx = fold(dX, self.padded_shape, self.kernel, self.stride, self.dilation)
         return cropped(dx, self.pad, *self.image_size)
 
     def gradients(self, dy: Array) -> dict[str, Array]:
-        dw = self.X.swapaxes(1, 2) @ by_group(dy, self.groups)  # (G, K, R) @ (G, R, f) -> (G, K, f)
+        dw = self.X.swapaxes(1, 2) @ by_group(dy, self.groups)  # (G, P, R) @ (G, R, Fg)
         dw = dw.swapaxes(0, 1).reshape(self.params["w"].shape)
         return {"w": dw, "b": dy.sum(axis=(0, 1, 2))}
 
     def kernels(self) -> Array:
-        """w (KH, KW, D, F) -> (G, K, f)."""
+        """w (KH, KW, Cg, F) -> (G, P, Fg)."""
         w = self.params["w"]
         return w.reshape(-1, self.groups, w.shape[3] // self.groups).swapaxes(0, 1)
 
