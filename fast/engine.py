@@ -116,7 +116,7 @@ class Engine:
 
     def lower(self, N: int, to: str, job: tuple) -> list[Step]:
         network, steps = self.network, []
-        names = network.below(to)
+        names = network.needed_for(to)
         takers = Counter(source for name in names for source in network.sources[name])
         batches = {name: (N, *shape) for name, shape in network.shapes.items()}
         batches[IMAGE] = N, *network.input_shape

@@ -200,7 +200,7 @@ class RankEngine:
 
     def total(self, to: str | None, dtype: Any) -> tuple[Array, dict[str, Array]]:
         """One array for the gradients of all parameters up to layer `to`, and its parts."""
-        below = self.network.below(to or self.network.last)
+        below = self.network.needed_for(to or self.network.last)
         layers = {name: self.network.layers[name] for name in below}
         params = {f"{n}.{key}": w for n, layer in layers.items() for key, w in layer.params.items()}
         dtype = np.result_type(dtype, *params.values())

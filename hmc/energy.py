@@ -41,7 +41,7 @@ class NodeEnergy:
         f, dfdx = self.score_and_slope(self.reference.image(z))
         return half_square(z) - f, z - self.reference.transpose(dfdx)
 
-    def of(self, unit: np.ndarray) -> None:
+    def take_units(self, unit: np.ndarray) -> None:
         """Take other units of the layer, one for each chain of the next call."""
         self.unit, self.nodes = np.atleast_1d(unit), {}
 

@@ -13,7 +13,7 @@ def seen_by(network: Network, layer: str, unit: int) -> list[tuple] | None:
     the largest counts. None if the unit sees all of any image.
     """
     seen = {layer: [(unit, unit)] * 2}
-    for name in reversed(network.below(layer)):
+    for name in reversed(network.needed_for(layer)):
         here = network.layers[name]
         if here.kernel is None:
             return None

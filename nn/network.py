@@ -63,7 +63,7 @@ class Network:
         found = [outputs[source] for source in self.sources[name]]
         return found if self.layers[name].joins else found[0]
 
-    def below(self, name: str) -> list[str]:
+    def needed_for(self, name: str) -> list[str]:
         """The names of this layer and of all that it depends on, the lowest first."""
         if name not in self.layers:
             raise ValueError(f"no layer {name!r}; this net has {', '.join(self.layers)}")
@@ -86,7 +86,7 @@ class Network:
     def bottom_up(self, x: Array, to: str | None = None, train: bool = False) -> Array:
         """Images x (N, H, W, C) -> the activations of layer `to` (by default the last: scores)."""
         self.check_images(x)
-        names = self.below(to or self.last)
+        names = self.needed_for(to or self.last)
         y = {IMAGE: x}
         for name in names:
             y[name] = self.layers[name].forward(self.inputs(name, y), train)
@@ -152,7 +152,8 @@ class Network:
     def up_to(self, name: str, input_shape: tuple | None = None) -> "Network":
         """The part of this net up to layer `name`, over the same parameters."""
         layers = [
-            (below, copy(self.layers[below]), *self.sources[below]) for below in self.below(name)
+            (below, copy(self.layers[below]), *self.sources[below])
+            for below in self.needed_for(name)
         ]
         return Network(layers, input_shape or self.input_shape)
 

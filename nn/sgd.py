@@ -23,12 +23,12 @@ class SGD:
     def step(self, grads: dict[str, Array], lr: float) -> None:
         """Update every parameter that has a gradient, at the rate lr (see POLICIES)."""
         for name, g in grads.items():
-            w, V, lr_mult, decay = self.of(name)
+            w, V, lr_mult, decay = self.parts_of(name)
             V *= self.momentum
             V += lr * lr_mult * (g + decay * w)
             w -= V
 
-    def of(self, name: str) -> tuple[Array, Array, float, float]:
+    def parts_of(self, name: str) -> tuple[Array, Array, float, float]:
         """(w, V, lr_mult, weight_decay decay_mult) of a parameter such as "conv1.w"."""
         layer, _, key = name.rpartition(".")
         lr_mult, decay_mult = self.network.layers[layer].rates[key]

@@ -65,7 +65,7 @@ def test_loss_equals_loops_and_gradient_equals_differences(xp, case, pull):
 def chains_of(network, classes, trajectories, rng, q):
     """Images of chains from noise, each of its class."""
     energy = NodeEnergy(network, network.last, 0, reference=q)
-    energy.of(classes)
+    energy.take_units(classes)
     sampler = HMC(energy, 0.4, 4, jitter=0.2)
     state = sampler.start(rng.standard_normal((len(classes), *q.shape)))
     for _ in range(trajectories):
@@ -317,7 +317,7 @@ def test_the_oldest_chain_of_each_class_is_shown(small_images):
     chains.age[[4, 6]] = 7  # of the classes 1 and 0; class 2 has none that is older than others
     np.testing.assert_array_equal(chains.classes[[6, 4, 2]], [0, 1, 2])
     shown, z = chains.oldest_of_each_class(), chains.z[[6, 4, 2]]
-    chains.energy.of(np.arange(3))
+    chains.energy.take_units(np.arange(3))
     np.testing.assert_array_equal(shown, chains.energy.without_noise(z))
 
 

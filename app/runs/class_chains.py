@@ -68,7 +68,7 @@ class ClassChains:
         share, classes = Share(len(these), self.ranks), self.classes[these]
         rng, own = share.generator(rng), share.own(these)
         own_classes = self.classes[own]
-        self.energy.of(own_classes)
+        self.energy.take_units(own_classes)
         state, acceptance = self.sampler.start(self.z[own]), []
         for _ in range(self.trajectories):
             self.sampler.step_size = self.tuning.trial[own_classes]
@@ -121,5 +121,5 @@ class ClassChains:
         classes = np.arange(len(self.tuning.trial))
         own = self.classes == classes[:, None]
         oldest = np.where(own, self.age, -1).argmax(axis=1)
-        self.energy.of(classes)
+        self.energy.take_units(classes)
         return to_host(self.energy.without_noise(self.z[oldest]))

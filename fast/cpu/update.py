@@ -23,7 +23,7 @@ def update_rows(sgd, name, rows, grads, lr):
     grads: arrays of the parameter's shape, whose sum is its gradient (the first is used up), or a
     single Factors.
     """
-    w, V, lr_mult, decay = sgd.of(name)
+    w, V, lr_mult, decay = sgd.parts_of(name)
     w, V, rate = w[rows], V[rows], lr * lr_mult
     factors = grads[0].rows(rows) if isinstance(grads[0], Factors) else None
     grads = [] if factors else [g[rows] for g in grads]

@@ -17,7 +17,7 @@ FORMS = [ConvReLU, KernelConv, LinearReLU, KernelLinear, KernelMaxPool, KernelLR
 def sgd_step(sgd, grads, lr):
     """sgd.step(grads, lr), a launch for each parameter; lr may be a float64 array of shape ()."""
     for name, g in grads.items():
-        w, V, lr_mult, decay = sgd.of(name)
+        w, V, lr_mult, decay = sgd.parts_of(name)
         kernels.sgd(w, V, g, lr, lr_mult, sgd.momentum, decay)
 
 
