@@ -16,7 +16,7 @@ Where the net learned images with noise, a second row judges its samples without
 (NodeEnergy.without_noise), as visualize.py shows them.
 
 Then: the test error of the net that drew (its intercepts are in its bias, Eq. 6), and how near the
-nearest training image is to a sample, compared with a test image. Into each folder go
+nearest training image is to a sample (without noise), compared with a test image. Into each folder go
 judgement.json and nearest.png, samples beside their nearest training images.
 """
 
@@ -104,7 +104,7 @@ def judged(folder, known):
         raise ValueError(f"{folder}: not samples of ten digits")
     q = reference_of(settings, samples.shape[2:]).to(np, np.float32)
     shown = arrays.get("without_noise", samples)
-    number, distance = nearest(samples.reshape(-1, *samples.shape[2:]), known.rows)
+    number, distance = nearest(shown.reshape(-1, *samples.shape[2:]), known.rows)
     summary = {"units": units.tolist()} | numbers(samples, units, q, known)
     if shown is not samples:
         summary["without_noise"] = numbers(shown, units, q, known)
@@ -115,7 +115,8 @@ def judged(folder, known):
     pairs = np.stack([shown[:, :SHOWN], near], axis=2)
     pairs = pairs.reshape(len(units), -1, *samples.shape[2:])
     heads = ["sample", "nearest"] * (pairs.shape[1] // 2)
-    title = "Samples, and the training image nearest to each"
+    noise = "" if shown is samples else " without their noise"
+    title = f"Samples{noise}, and the training image nearest to each"
     rows = [f"unit {u}" for u in units]
     image_table([Block(list(pairs), heads)], rows, "", title, folder / "nearest.png")
     return summary
