@@ -16,8 +16,8 @@ Where the net learned images with noise, a second row judges its samples without
 (NodeEnergy.without_noise), as visualize.py shows them.
 
 Then: the test error of the net that drew (its intercepts are in its bias, Eq. 6), and how near the
-nearest training image is to a sample (without noise), compared with a test image. Into each folder go
-judgement.json and nearest.png, samples beside their nearest training images.
+nearest training image is to a sample (without noise), compared with a test image. Into each folder
+go judgement.json and nearest.png, samples beside their nearest training images.
 """
 
 import argparse

@@ -28,7 +28,7 @@ examples:
   python visualize.py --unit 0-9                  all ten digits, the paper's figure 4
   python visualize.py --unit 0-9 --preset paper   with the paper's own settings
   python visualize.py --layer conv2 --unit 0,5,7-9 --film
-  python visualize.py --weights runs/lenet-ggdg-seed0/model.npz --sigma 0.7 --temperature 0.0003
+  python visualize.py --weights runs/lenet-ggdg-seed0/model.npz --reference white --sigma 0.7
   python visualize.py --net alexnet-torchvision --layer conv3 --unit 10
   python visualize.py --weights model.onnx --list-layers
   python visualize.py --net alexnet --weights my-alexnet.npz --layer fc8 --unit starfish,goose
@@ -169,7 +169,8 @@ def parser() -> OneLineParser:
     option(
         "--preset",
         "auto: settings that draw well, the step size found during the first half; "
-        "paper: the printed ones, with T = 0.001",
+        "paper: the printed ones, with T = 0.001. Below, auto is for grey images on q of the data "
+        "and colour images on natural q; for another --reference see settings.json",
         choices=["auto", "paper"],
     )
     option(
@@ -228,7 +229,7 @@ def parser() -> OneLineParser:
     )
     option(
         "--spread",
-        "spread of the first noise, beside that of q",
+        "spread of the first noise, as a multiple of that of q",
         type=number(float, low=0, high=1e6),
         metavar="X",
     )
@@ -240,7 +241,7 @@ def parser() -> OneLineParser:
     )
     option(
         "--ascent-size",
-        "the first of these steps, in spreads of q; they get shorter",
+        "how far the largest of these steps goes, in spreads of q; they get shorter",
         type=positive,
         metavar="X",
     )

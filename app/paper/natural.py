@@ -19,7 +19,7 @@ from app.paper.jobs import Job
 from app.runs.folder import write_json
 
 EPOCHS, SHORT = 35, 10  # of a run; of one that is to choose a rate. The paper has 70 epochs,
-GG, STEP = 45 / 70, 20 / 70  # of these 45 of GG, and a tenth of the rate after every 20
+GG, STEP = 45 / 70, 20 / 70  # of these 45 of GG; Caffe's AlexNet a tenth of the rate after every 20
 RATES = (0.002, 0.004, 0.008)  # Caffe's 0.001 for 100 images is 0.0026 for 256 in proportion
 FINETUNE = 0.3  # of the rate is that of GG+DG's second part
 BATCH, SMALL_BATCH = 256, 64

@@ -18,7 +18,7 @@ from losses.generative import effective_sample_size, generative_loss, importance
 from nn.sgd import SGD
 
 BATCH = 64
-MOMENTS = {"start": 0, "middle": 60, "end": 938}  # batches of GG on MNIST: an epoch
+MOMENTS = {"before GG": 0, "60 batches": 60, "1 epoch": 938}  # of GG on MNIST, in batches
 
 
 def batch_shown(test: Images) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +65,7 @@ def heat_maps_of(maps: dict, labels: np.ndarray, heading: str) -> Callable[[Path
 def gradients(settings: Any) -> Report:
     """One batch, two gradients: softmax along the rows (DG) and along the columns (GG)."""
     scores, labels = scores_while_learning()
-    F = scores["middle"]
+    F = scores["60 batches"]
     maps = {
         "scores F\nimages by classes": F,
         "change by DG\nrows sum to 0": -discriminative_loss(F, labels)[1] * len(F),
@@ -87,13 +87,13 @@ def gradients(settings: Any) -> Report:
 
 
 def weights(settings: Any) -> Report:
-    """Importance weights of one batch at the start, in the middle and at the end of GG."""
+    """Importance weights of one batch before GG, after 60 batches of it and after one epoch."""
     scores, labels = scores_while_learning()
     all_weights = {moment: importance_weights(F) for moment, F in scores.items()}
     ess = {moment: effective_sample_size(W) for moment, W in all_weights.items()}
     maps = {}
     for moment, W in all_weights.items():
-        title = f"{moment} (batch {MOMENTS[moment]})\nESS {ess[moment].mean():.1f} of {len(labels)}"
+        title = f"{moment}\nESS {ess[moment].mean():.1f} of {len(labels)}"
         maps[title] = W**0.5  # faint ones show, too
     lines = [
         "How much each of 64 images (rows, by class) counts as a sample from each class (columns); "
@@ -110,6 +110,7 @@ def weights(settings: Any) -> Report:
     sizes = {moment: row.tolist() for moment, row in ess.items()}
     heading = (
         "How much each of 64 MNIST images counts as a sample from each class, as GG learns.\n"
-        "Square roots of the weights: white is 0. ESS: effective sample size."
+        "Square roots of the weights: white is 0, and each matrix has its own scale of greys.\n"
+        "ESS: effective sample size."
     )
     return lines, sizes, heat_maps_of(maps, labels, heading)
