@@ -84,7 +84,7 @@ def net_and_data(settings):
     )
     if s["held_out"] is not None:
         train, test = train.apart(s["held_out"])
-    if s["mode"] != "dg":
+    if s["mode"] not in ("dg", "dgdg"):
         train.need_every_class()
     source = read_source(net, s["weights"], train.shape, train.classes, s["filler"])
     network = source.filled(seed=s["seed"])
@@ -93,7 +93,7 @@ def net_and_data(settings):
             f"the scores of {s['net']} are {network.shapes[network.last]} for an image, "
             f"expected one for each of {train.classes} classes"
         )
-    if s["mode"] not in ("dg", "joint") and bias_of_scores(network) is None:
+    if s["mode"] not in ("dg", "dgdg", "joint") and bias_of_scores(network) is None:
         raise ValueError(
             f"--mode {s['mode']}: the intercepts of Eq. 6 become part of the bias of the scores, "
             f"and {s['net']} has no bias there: --mode dg needs none"

@@ -179,6 +179,8 @@ def measured(images: Array, sigma: float | None = None) -> Natural:
         faded = (part - part.mean(axis=(1, 2), keepdims=True)) * fade
         power = power + (np.abs(np.fft.rfft2(faded, s=size, axes=(1, 2))) ** 2).sum(axis=(0, 3))
     deviation = np.sqrt(np.diag(colour))
+    if not deviation.all():
+        raise ValueError("q cannot be measured: a colour of these images is the same everywhere")
     spread = float(np.sqrt(np.trace(colour) / (N * H * W * C)))
     spectrum = np.sqrt(power)
     spectrum[0, 0] = spectrum.max()  # the mean of a picture varies as much as its coarsest waves

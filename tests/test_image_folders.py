@@ -185,8 +185,8 @@ def test_a_limit_leaves_images_of_every_class(images):
 @pytest.mark.parametrize(
     ("pixels", "problem"),
     [
-        ({"mean": [1, 2, 3]}, "--pixel-mean has 3 numbers, the images 1 channel"),
-        ({"scale": [1, 2, 3]}, "--pixel-scale has 3 numbers, the images 1 channel"),
+        ({"mean": [1, 2, 3]}, "the images have 1 channel, the --pixel-mean .* 3 numbers"),
+        ({"scale": [1, 2, 3]}, "the images have 1 channel, the --pixel-scale .* 3 numbers"),
         ({"scale": 1e-50}, "--pixel-scale 0.0: not finite, or 0"),
         ({"scale": 1e50}, "--pixel-scale inf"),
         ({"mean": -1e50}, "--pixel-mean -inf"),
@@ -372,7 +372,7 @@ def test_one_process_prepares_at_a_time(images):
 def test_nets_of_other_channels(images):
     with pytest.raises(ValueError, match="images: the net takes images of 4 channels"):
         load(images, input_shape=(20, 24, 4))
-    with pytest.raises(ValueError, match="images: --pixel-order bgr: the images are grey"):
+    with pytest.raises(ValueError, match="images: the images are grey, the --pixel-order bgr"):
         load(images, input_shape=(20, 24, 1), pixels={"order": "bgr"})
 
 

@@ -294,7 +294,8 @@ def test_sizes_are_compared_before_anything_is_drawn_or_made(tmp_path, monkeypat
         save_npz(path, load_npz(DG) | {"input_shape": np.array(shape)})
         for up_to in (None, "conv2"):  # which any image would fit
             with pytest.raises(
-                ValueError, match=r"w.npz, images of .* fc1.w is \(800, 500\), expe"
+                ValueError,
+                match=r"w.npz for lenet .--net .* images of .* fc1.w is \(800, 500\), expe",
             ):
                 open_network("lenet", path, up_to=up_to)
     for shape in ([2**40, 2**40, 1], [2**62, 2**62, 2**62]):

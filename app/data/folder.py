@@ -8,10 +8,11 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from app.files import files_in, folders_in, naming, open_regular
 
@@ -61,10 +62,12 @@ def list_images(folder: str | Path) -> tuple[list[str], dict[str, list]]:
     return names, listed
 
 
-def decode(path: Path, shape: tuple) -> np.ndarray | str:
+def decode(path: Path, shape: tuple, squeezed: bool = True) -> np.ndarray | str:
     """The image as uint8 (H, W, C), grey if C = 1; or the reason why not, as a string.
 
-    What the file is not to blame for, as a failing disk or too little memory, is raised.
+    All of it, squeezed to this size; or else the largest centred part with this aspect. Where it is
+    transparent it lies on white. What the file is not to blame for, as a failing disk or too little
+    memory, is raised.
     """
     H, W, C = shape
     with open_regular(path) as file, naming(path):
@@ -78,7 +81,9 @@ def decode(path: Path, shape: tuple) -> np.ndarray | str:
                 image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
             elif image.mode in ("I", "F"):
                 return f"{path}: pixels of 32 bits, whose range is not known"
-            small = image.convert("RGB" if C == 3 else "L").resize((W, H), Image.BILINEAR)
+            image = on_white(image).convert("RGB" if C == 3 else "L")
+            fit = image.resize if squeezed else partial(ImageOps.fit, image)
+            small = fit((W, H), Image.BILINEAR)
     except UnidentifiedImageError:
         return f"{path}: not an image of the formats {', '.join(FORMATS)}"
     except Exception as error:  # noqa: BLE001  decoders fail in many ways; each is told by name
@@ -88,6 +93,14 @@ def decode(path: Path, shape: tuple) -> np.ndarray | str:
             raise
         return f"{path}: {error}"
     return np.asarray(small).reshape(shape)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture, and white where it is transparent."""
+    if not image.has_transparency_data:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA"))
 
 
 def decode_all(paths: Iterable[Path], shape: tuple, threads: int) -> Iterator[np.ndarray | str]:

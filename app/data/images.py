@@ -63,9 +63,15 @@ class Images:
         h, w = self.size
         for name, value in (("scale", self.pixels.scale), ("mean", self.pixels.mean)):
             if value.ndim == 1 and len(value) != C:
-                raise ValueError(f"--pixel-{name} has {len(value)} numbers, the images {C} channel")
+                raise ValueError(
+                    f"the images have {C} channel, the --pixel-{name} of this net or run "
+                    f"{len(value)} numbers: --data names other images"
+                )
         if C == 1 and self.pixels.order == "bgr":
-            raise ValueError("--pixel-order bgr: the images are grey")
+            raise ValueError(
+                "the images are grey, the --pixel-order bgr of this net or run is for colours: "
+                "--data names other images"
+            )
         if h > H or w > W:
             raise ValueError(f"the net takes images of {h} x {w}, these are only {H} x {W}")
         middle = ((H - h) // 2, (W - w) // 2)

@@ -192,6 +192,6 @@ def read(
         more = f" and {len(broken) - 3} more, see {place}/*.broken" if len(broken) > 3 else ""
         raise ValueError(
             f"{len(broken)} of the images cannot be decoded: {'; '.join(broken[:3])}{more} "
-            "(--skip-broken leaves them out)"
+            "(train.py --skip-broken leaves them out)"
         )
     return names, *parts, prepared.mean_image()

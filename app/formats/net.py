@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,14 +25,15 @@ class Source:
     layers: as Network takes them; network: the same with parameters that take no memory, which
     tells names and shapes; arrays: {"conv1.w": array, ...}, or None if they are to be drawn at
     random; pixels: what their file tells of the input, {"scale": ..., "mean": ..., "order": ...};
-    file: where the arrays are from; stopped: why there are no more layers, where a file has some
-    that cannot be had; reference: (q, T) that the file says f goes with, or None.
+    file: where the arrays are from; name: of the net; stopped: why there are no more layers, where
+    a file has some that cannot be had; reference: (q, T) that the file says f goes with, or None.
     """
 
     layers: list
     network: Network
     arrays: dict[str, np.ndarray] | None
     file: str | Path
+    name: str
     pixels: dict = field(default_factory=dict)
     stopped: str | None = None
     reference: tuple | None = None
@@ -51,22 +53,28 @@ class Source:
         if self.arrays is None:
             layers = [entry for entry in self.layers if entry[0] in part.layers]
             return Network(layers, part.input_shape, np.random.default_rng(seed))
-        above = {
-            f"{name}.{key}": w
-            for name in self.network.layers.keys() - part.layers.keys()
-            for key, w in self.network.layers[name].params.items()
-        }
-        try:
-            self.network.set_params(above | self.arrays)  # which only looks at their shapes
-        except ValueError as error:
-            shape = by(self.network.input_shape)
-            raise ValueError(f"{self.file}, images of {shape}: {error}") from None
+        self.check_shapes(self.network.layers.keys() - part.layers.keys())
         for name, layer in part.layers.items():
             layer.params = {
                 key: np.array(self.arrays[f"{name}.{key}"], np.float32, order="C")
                 for key in layer.params
             }
         return part
+
+    def check_shapes(self, may_lack: Iterable[str]) -> None:
+        """ValueError unless the arrays fit the net; the weights of some layers may be missing."""
+        lacking = {
+            f"{name}.{key}": w
+            for name in may_lack
+            for key, w in self.network.layers[name].params.items()
+        }
+        try:
+            self.network.set_params(lacking | self.arrays)  # which only looks at their shapes
+        except ValueError as error:
+            shape = by(self.network.input_shape)
+            other = " (--net names another)" if self.name in NETS else ""
+            place = f"{self.file} for {self.name}{other}, images of {shape}"
+            raise ValueError(f"{place}: {error}") from None
 
     def without(self, layer: str) -> str:
         """What to say of a layer that is not there."""
@@ -108,6 +116,7 @@ def read_source(
     else:
         layers, file = table(net, classes or classes_in(arrays, net), filler), net
         shape = shape or NETS[net].input_shape
+    name = Path(file).name
     file = file if weights is None else weights
     try:
         if math.prod(shape) > LARGEST:
@@ -117,7 +126,7 @@ def read_source(
         raise ValueError(f"{file}: images of {by(shape)} do not fit the net: {error}") from None
     pixels = {key: value for key, value in images.items() if key not in ("shape", "q")}
     reference = reference_from(images["q"], images["shape"]) if "q" in images else None
-    return Source(layers, network, arrays, file, pixels, stopped, reference)
+    return Source(layers, network, arrays, file, name, pixels, stopped, reference)
 
 
 def graph_or_name(net: str) -> str | Graph:

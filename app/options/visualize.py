@@ -307,6 +307,8 @@ def list_layers(given: Settings) -> None:
     """Print each layer's name, the shape of its output, its units and what one of them sees."""
     source = asked_source(given)
     network = source.network
+    if source.arrays is not None:
+        source.check_shapes(may_lack=network.layers)
     wide, size = max(map(len, ["layer", *network.layers])), by(network.input_shape)
     print(f"{'layer':{wide}}{'output':>16}{'units':>8}{'sees':>12}   on images of {size}")
     for name in network.layers:

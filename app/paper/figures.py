@@ -41,10 +41,15 @@ NO_WEIGHTS = (
     "{} needs a trained classifier of ImageNet, which is not included: --weights takes an .onnx "
     "file that any framework exported, or torchvision's AlexNet as .safetensors"
 )
+OURS = {"net", "weights", "unit", "seed", "device", "threads", "out", "resume", "list_layers"}
 
 
 def given_net(settings: Any) -> list:
     """Options for the net that the user brings. ValueError if it has no scores of ImageNet."""
+    own = OURS & parse([str(word) for word in settings.more]).keys()
+    if own:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(own))
+        raise ValueError(f"behind --, {words}: reproduce.py sets this itself")
     net = [] if is_onnx(settings.weights) else ["--net", "alexnet-torchvision"]
     options = [*net, "--weights", settings.weights, *settings.more]
     load_network(complete(parse([str(word) for word in [*options, "--unit", "starfish"]])))

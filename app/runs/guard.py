@@ -12,7 +12,8 @@ class Guard:
     """Running means of the last updates, and what is wrong with them."""
 
     def __init__(self):
-        self.means = np.full(3, np.nan)  # gap, largest |f|, acceptance
+        self.means = np.array([np.nan, np.nan, 1.0])  # gap, largest |f|; acceptance: the first
+        # step sizes may be far too large, and are given the time to be tuned
 
     def alarm(self, *numbers: float) -> str:
         """What is wrong, in words, or ""."""

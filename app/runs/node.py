@@ -138,12 +138,13 @@ class NodeChains(Chains):
         return x[..., ::-1] if colours and self.settings["pixel_order"] == "bgr" else x
 
     def weights_checksum(self):
-        """Of the net's parameters, and q's that come with them: a resumed chain must go on with
-        the same net."""
+        """Of the net's parameters, and of what q was measured from or came with them: a resumed
+        chain must go on with the same."""
         params = list(self.network.params().values())
         if self.settings["reference"] == "file":
             params += [a for a in vars(self.reference).values() if hasattr(a, "dtype")]
-        return sum(zlib.crc32(np.ascontiguousarray(to_host(w))) for w in params)
+        own = sum(zlib.crc32(np.ascontiguousarray(to_host(w))) for w in params)
+        return own + getattr(self.reference, "checksum", 0)
 
     def checkpoint(self):
         arrays, rest = super().checkpoint()
@@ -156,7 +157,8 @@ class NodeChains(Chains):
 
     def restore(self, arrays, rest):
         if rest.get("weights") != self.weights_checksum():
-            raise ValueError("the net's weights have changed since")
+            images = " or the images of --reference-data" if self.settings["reference_data"] else ""
+            raise ValueError(f"the net's weights{images} have changed since")
         check_chains(self, arrays, rest)
         super().restore(arrays, rest)
         self.seconds, self.climbed = rest["seconds"], rest["climbed"]

@@ -1,21 +1,22 @@
 """The reference distribution that the settings name, and pictures of one's own to start from."""
 
+import math
+import zlib
 from copy import copy
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from app.console import by
-from app.data.folder import decode
+from app.data.folder import decode, is_image_folder
 from app.data.images import Pixels
-from app.data.load import load
-from app.files import files_in
-from app.options.visualize_settings import asked_source
+from app.data.load import layout, load
+from app.files import files_in, folders_in
+from app.options.visualize_settings import asked_source, latest
 from hmc.reference import RIDGE, Data, Natural, White, measured
 
 LARGEST_DATA = 3000  # numbers of an image up to which all second moments are taken
-MOST_IMAGES = 60_000
+MOST_IMAGES, MOST_NUMBERS = 60_000, 2**28  # to measure q from; of all of them, 1 GiB
 
 
 def reference_of(settings: dict, shape: tuple) -> White:
@@ -35,11 +36,16 @@ def reference_of(settings: dict, shape: tuple) -> White:
     if s["reference"] == "natural" and s["reference_data"] is None:
         return Natural(shape, sigma)
     pixels = Pixels(**s["pixels"])
-    images = images_of(s["reference_data"], shape, pixels)
+    images = images_of(s["reference_data"], shape, pixels, asked_source(s).network.input_shape)
+    latest.clear()  # its weights take no memory
     if s["reference"] == "natural" or np.prod(shape) > LARGEST_DATA:
-        return measured(images, sigma if s["reference"] == "natural" else None)
-    reach = 255 * float(np.abs(pixels.scale).mean())  # of the pixels, as the net takes them
-    return Data(images, RIDGE * reach, sigma)
+        q = measured(images, sigma if s["reference"] == "natural" else None)
+    else:
+        reach = 255 * float(np.abs(pixels.scale).mean())  # of the pixels, as the net takes them
+        q = Data(images, RIDGE * reach, sigma)
+    if s["reference_data"] is not None:
+        q.checksum = zlib.crc32(np.ascontiguousarray(images))  # A is not alike everywhere
+    return q
 
 
 def reference_of_training(settings: dict, train, noise: float) -> White:
@@ -58,24 +64,32 @@ def reference_of_training(settings: dict, train, noise: float) -> White:
     return q
 
 
-def images_of(folder: str | None, shape: tuple, pixels: Pixels) -> np.ndarray:
-    """Images of a folder as a net takes them, (N, *shape) float32: those of a data set's training
-    part, or every picture in a folder. By default MNIST's."""
-    if folder is not None:
-        pictures = [path for path in files_in(folder) if path.suffix.lower() in SUFFIXES]
-        if pictures:
-            return pixels(np.stack([cut(path, shape) for path in pictures[:MOST_IMAGES]]))
-    train, _ = load(folder, input_shape=shape, pixels=vars(pixels))
-    (H, W, C), (h, w, channels) = train.shape, shape
-    if C != channels or H < h or W < w:
-        raise ValueError(
-            f"the reference distribution needs images of {by(shape)}, those of {folder or 'MNIST'} "
-            f"are {by(train.shape)}"
-        )
-    x = train.evenly(MOST_IMAGES).batch(slice(None))[0]
+def images_of(folder: str | None, shape: tuple, pixels: Pixels, whole: tuple) -> np.ndarray:
+    """Images of a folder as a net takes them, (N, *shape) float32: every picture in it, or those of
+    a data set's training part. By default MNIST's.
+
+    whole: the images of the net. Where a node sees only a part of them, shape, these are parts from
+    all places.
+    """
+    most = min(MOST_IMAGES, max(1, MOST_NUMBERS // math.prod(whole)))
+    pictures = [] if folder is None else pictures_in(Path(folder))
+    if pictures:
+        chosen = pictures[:: -(-len(pictures) // most)]
+        x = pixels(np.stack([cut(path, whole) for path in chosen]))
+    else:
+        classes = 256 if folder and layout(Path(folder)) == "idx" else None  # labels do not matter
+        train, _ = load(folder, classes, pixels=vars(pixels))
+        (H, W, C), (h, w, channels) = train.shape, shape
+        if C != channels or H < h or W < w:
+            raise ValueError(
+                f"the reference distribution needs images of {by(shape)}, those of "
+                f"{folder or 'MNIST'} are {by(train.shape)}"
+            )
+        x = train.evenly(most).batch(slice(None))[0]
+    (H, W), (h, w) = x.shape[1:3], shape[:2]
     if (H, W) == (h, w):
         return x
-    rng = np.random.default_rng(0)  # a node that sees a part of an image: parts from all places
+    rng = np.random.default_rng(0)
     places = zip(
         rng.integers(0, H - h + 1, len(x)), rng.integers(0, W - w + 1, len(x)), strict=True
     )
@@ -85,18 +99,20 @@ def images_of(folder: str | None, shape: tuple, pixels: Pixels) -> np.ndarray:
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures in a folder, or those in its train/CLASS/."""
+    places = folders_in(folder / "train") if is_image_folder(folder) else [folder]
+    return [path for place in places for path in files_in(place) if path.suffix.lower() in SUFFIXES]
+
+
 def cut(path: Path, shape: tuple) -> np.ndarray:
     """The largest centred part of a picture with this aspect, as uint8 (H, W, C)."""
-    H, W, C = shape
-    with Image.open(path) as image:
-        width, height = image.size
-    scale = max(W / width, H / height)
-    larger = max(H, round(height * scale)), max(W, round(width * scale)), C
-    found = decode(path, larger)
+    if shape[2] not in (1, 3):
+        raise ValueError(f"the net takes images of {shape[2]} channels, a picture has 1 or 3")
+    found = decode(path, shape, squeezed=False)
     if isinstance(found, str):
         raise ValueError(found)
-    top, left = (larger[0] - H) // 2, (larger[1] - W) // 2
-    return found[top : top + H, left : left + W]
+    return found
 
 
 def read_image(path: str, shape: tuple, pixels: dict) -> np.ndarray:

@@ -46,12 +46,12 @@ class Tally:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / self.images
+        return self.loss_sum / max(1, self.images)
 
     @property
     def ess(self) -> np.ndarray:
         """ESS/n of each class, the mean over the images."""
-        return self.ess_sum / self.images
+        return self.ess_sum / max(1, self.images)
 
     def guessed_right(self) -> float | str:
         """The share of unlabelled images that got their true label, or "" without such images."""

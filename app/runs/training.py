@@ -183,7 +183,8 @@ class Training:
         where = f"{since} steps later, {where}" if since else where
         when = self.when(self.it - 1 - since)
         raise FloatingPointError(
-            f"the loss is not finite at {when}: {where}; a smaller --lr may help"
+            f"the loss is not finite at {when}: {where}; a new run with a smaller --lr may help, "
+            "this one would come to the same again"
         )
 
     def when(self, it: int) -> str:
