@@ -75,8 +75,10 @@ def mode_report(found: dict, published: dict, differs: list[str]) -> Report:
     """What comes out of table 1 or 2."""
     lines = [
         "Test error in percent, with the intercepts of equation 6; mean ± standard "
-        "deviation over seeds. DG+DG begins anew where GG+DG goes from GG to DG."
+        "deviation over seeds."
     ]
+    if any("DG+DG" in columns for columns in found.values()):
+        lines[0] += " DG+DG begins anew where GG+DG goes from GG to DG."
     lines += [line for d in differs for line in ("", f"Differs from the paper: {d}.")]
     lines += ["", "| net | gradient | paper | measured | each seed |", "|---|---|---|---|---|"]
     for net, columns in found.items():
