@@ -151,10 +151,8 @@ class Network:
 
     def up_to(self, name: str, input_shape: tuple | None = None) -> "Network":
         """The part of this net up to layer `name`, over the same parameters."""
-        layers = [
-            (below, copy(self.layers[below]), *self.sources[below])
-            for below in self.needed_for(name)
-        ]
+        needed = self.needed_for(name)
+        layers = [(n, copy(self.layers[n]), *self.sources[n]) for n in needed]
         return Network(layers, input_shape or self.input_shape)
 
     def seed(self, *numbers: int) -> None:
