@@ -145,6 +145,8 @@ def main(argv: list[str] | None = None) -> None:
             figures.given_net(settings)
         if settings.data:
             layout(Path(settings.data))  # whether train.py can read what is there
+            if name == "table3":
+                tables.label_counts(settings.data)
         settings.out.mkdir(parents=True, exist_ok=True)
     again = f"; the same command goes on from there: what was done is under {settings.out}"
     again = "" if settings.so_far else again

@@ -246,7 +246,7 @@ def test_guards_fire(numbers, problem):
     assert problem.rstrip("0123456789.") in found
 
 
-def test_a_run_that_diverges_goes_back_at_half_the_rate(small_images, capsys):
+def test_a_run_that_diverges_goes_back_at_half_the_rate(tmp_path, small_images, capsys):
     training = small_training(small_images, lr=1e-3)
     good = {name: w.copy() for name, w in training.network.params().items()}
     images, labels, known = training.read_batch(0)
@@ -260,6 +260,12 @@ def test_a_run_that_diverges_goes_back_at_half_the_rate(small_images, capsys):
     assert "at iteration 0 of learning from samples in epoch 1: back to the last good" in told
     training.step(*training.read_batch(1))
     assert training.returns == 1
+    assert training.tally.images == 16  # the loss of the first batch was not finite
+    run = RunFolder(tmp_path / "run")
+    run.create({})
+    run.save_checkpoint(*training_state(training))
+    run.load_checkpoint(partial(restore_training, small_training(small_images, lr=1e-3)))
+    os.close(run.lock)
     training.returns = sampled.MOST_RETURNS
     training.network.params()["fc2.w"][...] = np.nan
     with pytest.raises(FloatingPointError, match="after 8 returns to a good state: try a smaller"):

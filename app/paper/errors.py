@@ -23,12 +23,14 @@ def training_job(folder: Path, settings: Any, seed: int, *options: Any) -> Job:
 
 
 def history(job: Job) -> dict[str, list[float]]:
-    """{"epoch", "error", "ess", "seconds": a number for each epoch} of a finished run.
+    """{"epoch", "error", ...: a number for each epoch} of a finished run.
 
-    error: of the classifier of Eq. 6, in percent; ess: a share of the sample from q.
+    error: of the classifier of Eq. 6, in percent; error of f: without the intercepts; ess: a share
+    of the sample from q; seconds.
     """
     file, epochs = job.folder / "metrics.csv", job.settings["epochs"]
-    columns = {"epoch": "epoch", "error": "test_error_eq6", "ess": "ess", "seconds": "seconds"}
+    columns = {"epoch": "epoch", "error": "test_error_eq6", "error of f": "test_error"}
+    columns |= {"ess": "ess", "seconds": "seconds"}
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(file))))
         found = {name: [float(row[column]) for row in rows] for name, column in columns.items()}
@@ -36,7 +38,7 @@ def history(job: Job) -> dict[str, list[float]]:
         found = {"epoch": []}
     sound = found["epoch"] == list(range(1, epochs + 1)) and all(
         0 <= number <= most
-        for name, most in (("error", 100), ("ess", 1.001), ("seconds", 1e9))
+        for name, most in (("error", 100), ("error of f", 100), ("ess", 1.001), ("seconds", 1e9))
         for number in found[name]
     )
     if not sound:

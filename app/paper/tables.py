@@ -97,8 +97,9 @@ def mode_report(found: dict, published: dict, differs: list[str]) -> Report:
     return lines, found, draw
 
 
-def possible(counts: list[int], data: Path | None) -> list[int]:
-    """Of these numbers of labels those that data can have. ValueError if there are none."""
+def label_counts(data: Path | None) -> list[int]:
+    """Those of table 3's numbers of labels that the data have. ValueError if there are none."""
+    counts = LABELS["imagenet" if data and is_imagenet(data) else "mnist"]
     if data is None:
         return counts
     if is_image_folder(data):
@@ -119,13 +120,12 @@ def possible(counts: list[int], data: Path | None) -> list[int]:
 def table3(settings: Any) -> Report:
     """Few labels: DG, GG+DG on the labelled images alone, and with the unlabelled ones (Eq. 19)."""
     imagenet = settings.data and is_imagenet(settings.data)
-    counts = LABELS["imagenet" if imagenet else "mnist"]
+    counts = label_counts(settings.data)
     net = "lenet"
     if settings.data and is_image_folder(settings.data):
         net = "alexnet"
     elif settings.data and is_cifar(settings.data):
         net = "cifar10-quick"
-    counts = possible(counts, settings.data)
     quick = []
     if settings.quick:
         counts, quick = counts[:3][-1:], ["--epochs", 2]

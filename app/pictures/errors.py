@@ -90,7 +90,7 @@ def errors_and_curves(errors: dict, curves: dict, net: str, path: str | Path) ->
     for axis in (by_epoch, ess):
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    below.legend(*ess.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    below.legend(*ess.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     save_figure(figure, path)
     return figure
 
