@@ -208,19 +208,20 @@ def test_what_ended_a_run_is_said(tmp_path):
     "text",
     [
         "",
-        "epoch,test_error_eq6,ess,seconds\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n",
         "a,b\n1,2\n",
         "epoch,test_error_eq6\n1,7\n2,5.5\n",
-        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,nan,1,9\n",
-        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,-1,1,9\n",
-        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,1,1.5,9\n",
-        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,1,1,inf\n",
-        "epoch,test_error_eq6,ess,seconds\n1,5,1,9\n",
-        "epoch,test_error_eq6,ess,seconds\n2,5,1,9\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2,nan,1,9,9\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2,7,1,9,nan\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2,-1,1,9,9\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2,1,1.5,9,9\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2,1,1,inf,9\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,5,1,9,9\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n2,5,1,9,9\n",
         "\0",
         "x\n" * 99,
-        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2\n",
-        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,fast,1,9\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2\n",
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2,fast,1,9,9\n",
     ],
 )
 def test_metrics_that_are_not_sound(tmp_path, text):
@@ -229,10 +230,16 @@ def test_metrics_that_are_not_sound(tmp_path, text):
     with pytest.raises(ValueError, match="metrics.csv does not end with the test error of epoch 2"):
         error(job)
     (tmp_path / "metrics.csv").write_text(
-        "epoch,test_error_eq6,ess,seconds\n1,7,1,9\n2,5.5,0.5,8\n"
+        "epoch,test_error_eq6,ess,seconds,test_error\n1,7,1,9,9\n2,5.5,0.5,8,9\n"
     )
     assert error(job) == 5.5
-    expected = {"epoch": [1, 2], "error": [7, 5.5], "ess": [1, 0.5], "seconds": [9, 8]}
+    expected = {
+        "epoch": [1, 2],
+        "error": [7, 5.5],
+        "error of f": [9, 9],
+        "ess": [1, 0.5],
+        "seconds": [9, 8],
+    }
     assert history(job) == expected
 
 
