@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.formats.npz import save_npz
-from app.paper.errors import comparison, error, history, paired
+from app.paper.errors import comparison, comparisons, error, history, paired
 from app.paper.figures import CLASSES
 from app.paper.jobs import Job, by_turns, why
 from app.paper.natural import options
@@ -46,6 +46,20 @@ def test_comparison_in_standard_errors_of_paired_differences():
     assert comparison([0.7], [0.7]) == "GG+DG is equal to DG: 0.70"
     with pytest.raises(ValueError, match="zip"):
         comparison([0.7, 0.8], [0.9])
+
+
+def test_a_remedy_is_compared_with_what_it_is_for():
+    errors = {"DG": [5, 5], "DG+DG": [4, 4], "GG": [4, 4], "GG+DG": [3, 4], "GG+DG, queue": [2]}
+    found = [line.partition(":")[0].rstrip(".") for line in comparisons(errors)]
+    assert found == [
+        "DG+DG is 1.000 ± 0.000 below DG",
+        "GG is 1.000 ± 0.000 below DG",
+        "GG+DG is 1.500 ± 0.500 below DG",
+        "GG+DG, queue is 3.00 below DG, one seed",
+        "GG+DG is 0.500 ± 0.500 below DG+DG",
+        "GG+DG, queue is 2.00 below DG+DG, one seed",
+        "GG+DG, queue is 1.00 below GG+DG, one seed",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,12 @@ def comparison(errors: list[float], others: list[float], name="GG+DG", other="DG
 
 
 def comparisons(columns: dict[str, list[float]]) -> list[str]:
-    """Each column beside DG's, and GG+DG beside its control DG+DG, by the seeds that both have."""
+    """Each column beside DG's, GG+DG beside its control DG+DG, and others than the four modes of
+    table 1 beside GG+DG, by the seeds that both have.
+    """
     pairs = [(name, "DG") for name in columns if name != "DG"]
     pairs += [(name, "DG+DG") for name in columns if name.startswith("GG+DG")]
+    pairs += [(name, "GG+DG") for name in columns if name not in ("DG", "DG+DG", "GG", "GG+DG")]
     found = []
     for name, other in pairs:
         errors, others = columns[name], columns.get(other, [])
