@@ -168,14 +168,14 @@ def test_seeds(tmp_path):
     ],
 )
 def test_any_node_and_any_sampler(tmp_path, options, shape):
-    result = run(*options, "--chains", 2, "--iterations", 12, "--out", tmp_path / "v")
+    result = run(*options, "--chains", 2, "--iterations", 24, "--out", tmp_path / "v")
     assert result.returncode == 0, result.stderr
     found = samples(tmp_path / "v")
     assert found.shape == shape
     assert np.isfinite(found).all()
     told = json.loads((tmp_path / "v" / "diagnostics.json").read_text())
     unit = told["units"][0]
-    if not {"--preset", "langevin"} & set(options):  # these need more than 12 iterations
+    if not {"--preset", "langevin"} & set(options):  # these need more than 24 iterations
         assert unit["chains_that_never_moved"] == 0
     if "ascent" in options:
         assert told["forecast"] is None
