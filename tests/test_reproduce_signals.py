@@ -11,6 +11,10 @@ import pytest
 
 from tests.scripts import command
 
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="no /proc to find the trainings in"
+)
+
 
 def children(folder):
     """Process ids of trainings under a folder."""
@@ -23,10 +27,8 @@ def children(folder):
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_handed_on_to_the_trainings(tmp_path, how):
-    out = tmp_path / "r"
+def begun(out):
+    """A process of reproduce.py whose first training has begun."""
     process = subprocess.Popen(
         command("reproduce.py", "table1", "--quick", "--out", out),
         stderr=subprocess.PIPE,
@@ -35,6 +37,14 @@ def test_a_signal_is_handed_on_to_the_trainings(tmp_path, how):
     while not list(out.glob("quick/trainings/*/settings.json")):
         assert process.poll() is None
         time.sleep(0.05)
+    return process
+
+
+@needs_proc
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_handed_on_to_the_trainings(tmp_path, how):
+    out = tmp_path / "r"
+    process = begun(out)
     assert children(out)
     process.send_signal(how)
     _, error = process.communicate(timeout=60)
@@ -45,17 +55,10 @@ def test_a_signal_is_handed_on_to_the_trainings(tmp_path, how):
         assert "Traceback" not in log.read_text()
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+@needs_proc
 def test_a_training_that_does_not_answer_is_ended_by_a_second_signal(tmp_path):
     out = tmp_path / "r"
-    process = subprocess.Popen(
-        command("reproduce.py", "table1", "--quick", "--out", out),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(out.glob("quick/trainings/*/settings.json")):
-        assert process.poll() is None
-        time.sleep(0.05)
+    process = begun(out)
     os.kill(children(out)[0], signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
     time.sleep(1)

@@ -175,7 +175,8 @@ def test_any_node_and_any_sampler(tmp_path, options, shape):
     assert np.isfinite(found).all()
     told = json.loads((tmp_path / "v" / "diagnostics.json").read_text())
     unit = told["units"][0]
-    if not {"--preset", "langevin"} & set(options):  # these need more than 24 iterations
+    small_steps = {"--preset", "langevin"} & set(options)  # a chain may not move within 24
+    if not small_steps:
         assert unit["chains_that_never_moved"] == 0
     if "ascent" in options:
         assert told["forecast"] is None

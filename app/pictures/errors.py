@@ -69,8 +69,8 @@ def errors_of_net(axis: Any, columns: dict, published: dict) -> None:
 def errors_and_curves(errors: dict, curves: dict, net: str, path: str | Path) -> Figure:
     """error_plot of one net, and test error and effective sample size by epoch below it.
 
-    errors: {name: [errors of the seeds]}; curves: {name: {"epoch", "error", "ess": [...]}}. Errors
-    of the first epochs that are more than 1.6 times the lowest are not shown.
+    errors: {name: [errors of the seeds]}; curves: {name: {"epoch", "error", "ess": [...]}}. All
+    last errors are in the frame; errors of the first epochs may lie above it.
     """
     heading = f"{net}: test error in percent; {seeds({len(found) for found in errors.values()})}"
     figure = sheet(PAGE[0], 6.2, f"{heading}. Below, by epoch, the mean over seeds")
@@ -81,13 +81,14 @@ def errors_and_curves(errors: dict, curves: dict, net: str, path: str | Path) ->
     above.legend(*dots.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     by_epoch, ess = below.subplots(1, 2, width_ratios=(1.7, 1))
     lowest = min(min(numbers["error"]) for numbers in curves.values())
+    highest = max(numbers["error"][-1] for numbers in curves.values())  # after the last epoch
     for i, (name, numbers) in enumerate(curves.items()):
         style = {"marker": MARKERS[i % len(MARKERS)], "ms": 3, "lw": 1, "label": name}
         style["markevery"] = (i % 3, 3)  # not all at the same epochs
         by_epoch.plot(numbers["epoch"], numbers["error"], **style)
         ess.plot(numbers["epoch"], [100 * share for share in numbers["ess"]], **style)
     by_epoch.set_title("test error (%)")
-    by_epoch.set_ylim(0.97 * lowest, max(1.6 * lowest, 1))
+    by_epoch.set_ylim(0.97 * lowest, max(1.6 * lowest, 1.05 * highest, 1))
     ess.set_title("effective sample size\n(% of the sample)")
     ess.set_ylim(bottom=0)
     for axis in (by_epoch, ess):
